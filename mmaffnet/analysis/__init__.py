@@ -1,0 +1,1 @@
+"""Counting, tables and figures: what the scripts under ``tools/analysis_tools`` print and draw."""

@@ -1,0 +1,3 @@
+from .aff import AFF
+
+__all__ = ['AFF']

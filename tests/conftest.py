@@ -1,0 +1,74 @@
+"""Shared fixtures: paths, sample photographs, reference numbers, and a way to run a tool as a user does."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = ROOT / 'tests' / 'data' / 'reference'
+
+
+@pytest.fixture(scope='session')
+def data_root() -> Path:
+    """Folder of the sample photographs (MMAFFNET_TEST_DATA); the test is skipped, or with MMAFFNET_REQUIRE_DATA=1
+    fails, where it is absent."""
+    folder = Path(os.environ.get('MMAFFNET_TEST_DATA', ROOT.parent / 'shared' / 'data'))
+    if not (folder / 'coco' / 'annotations').is_dir():
+        reason = f'sample photographs not found in {folder}; set MMAFFNET_TEST_DATA to a folder that holds coco/ …'
+        if os.environ.get('MMAFFNET_REQUIRE_DATA') == '1':
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def config_root() -> Path:
+    """Folder of the shipped configs."""
+    return ROOT / 'configs'
+
+
+@pytest.fixture(scope='session')
+def reference():
+    """Load one file of reference numbers by name."""
+    def load(name: str) -> dict:
+        return torch.load(REFERENCE / name, weights_only=True)
+
+    return load
+
+
+@pytest.fixture(scope='session')
+def reference_weights():
+    """The module that regenerates the reference weights and inputs."""
+    spec = importlib.util.spec_from_file_location('reference_weights', REFERENCE / 'weights.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='session')
+def run_tool():
+    """Run a script of tools/ with this Python: run_tool(['train.py', config, …], cwd=…, env={…}, timeout=…)."""
+    def run(args, cwd=None, env=None, timeout=600) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, str(ROOT / 'tools' / args[0]), *map(str, args[1:])], cwd=cwd, timeout=timeout, text=True,
+            capture_output=True, env={**os.environ, **(env or {})})
+
+    return run
+
+
+def pytest_collection_modifyitems(items):
+    """Tests for GPUs run where one is."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if 'gpu' in item.keywords:
+                item.add_marker(pytest.mark.skip(reason='needs a CUDA device'))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
