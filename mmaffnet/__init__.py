@@ -22,7 +22,7 @@ if _ROOT_MODELS.module_dict.get('AFFNet') is not AFFNet:
 
 __all__ = ['AFFNet', '__version__']
 
-_DETECTION_PARTS = ('SSDLiteNeck', 'SSDLiteHead', 'SSDLiteAnchorGenerator')
+_DETECTION_PARTS = ('SSDLiteNeck', 'SSDLiteHead', 'SSDLiteAnchorGenerator', 'SmoothedBboxOverlaps2D')
 
 
 def __getattr__(name: str):

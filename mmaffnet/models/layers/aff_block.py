@@ -68,7 +68,8 @@ class AFFBlock(BaseModule):
         self.mlp = MBConv(embed_dims, embed_dims, mlp_ratio, with_skip=variant == 'release',
                           conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.norm2 = build_norm(token_norm_cfg, embed_dims)
-        self.token_mixer = TOKEN_MIXERS.build(dict(embed_dims=embed_dims, **token_mixer))
+        # With the scope named, mmengine does not search the host's registries for a mixer.
+        self.token_mixer = TOKEN_MIXERS.build(dict(embed_dims=embed_dims, _scope_='mmaffnet', **token_mixer))
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def _forward(self, x: Tensor) -> Tensor:

@@ -145,7 +145,7 @@ def _is_dense(h: int, w: int) -> bool:
 
 
 def _batch(matrix: Tensor, b: int) -> Tensor:
-    return matrix.expand(b, -1, -1)
+    return matrix.expand(b, -1, -1) if b != 1 else matrix.unsqueeze(0)
 
 
 def _angles(n: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
