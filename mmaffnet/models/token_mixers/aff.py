@@ -90,6 +90,14 @@ class AFF(BaseModule):
         self._reset_parameters()
         super().init_weights()
 
+    def _apply(self, fn, *args, **kwargs):
+        # Module.to(memory_format=torch.channels_last) takes the 4-d weights for images; batched products of matrices
+        # that lie so fall back to a loop, which costs more than the whole layout gains.
+        super()._apply(fn, *args, **kwargs)
+        for weight in (self.w1, self.w2):
+            weight.data = weight.data.contiguous()
+        return self
+
     def extra_repr(self) -> str:
         """Show what the parameters' shapes do not tell."""
         return f'groups={self.groups}, transform={self.transform!r}, with_skip={self.with_skip}'

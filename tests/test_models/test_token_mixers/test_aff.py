@@ -251,6 +251,12 @@ def test_matrices_are_shared_and_train_after_inference():
     assert len(spectral._matrices) == 2
 
 
+def test_weights_stay_contiguous_in_channels_last():
+    mixer = nn.Sequential(AFF(64), nn.Conv2d(64, 64, 3)).to(memory_format=torch.channels_last)
+    assert mixer[0].w1.is_contiguous() and mixer[0].w2.is_contiguous()
+    assert not mixer[1].weight.is_contiguous()
+
+
 def test_cache_is_bounded(monkeypatch):
     spectral._matrices.clear()
     monkeypatch.setattr(spectral, 'CACHE_ENTRIES', 3)
