@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from mmcv.cnn import ConvModule
-from mmengine.model import BaseModule, Sequential
+from mmengine.model import BaseModule, Sequential, initialize
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor
 
@@ -160,6 +160,14 @@ class AFFNet(BaseModule):
             MBConv(in_channels, out_channels, self.arch['expand_ratio'], stride, dilation,
                    with_cp=block['with_cp'], **self._conv),
             AFFStage(out_channels, drop_paths, with_fusion=self.arch['fusion'][k], **self._conv, **block))
+
+    def init_weights(self) -> None:
+        """Initialise as ``init_cfg`` says."""
+        super().init_weights()
+        cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
+        # mmcv's ConvModule draws its weights anew after its parents have: without this init_cfg would not reach them.
+        if not any('Pretrained' in str(cfg['type']) for cfg in cfgs):
+            initialize(self, cfgs)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of an image.

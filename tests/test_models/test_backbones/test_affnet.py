@@ -216,6 +216,19 @@ def test_initialisation():
                 assert parameter.std().item() == pytest.approx(0.02, rel=0.2)
 
 
+def test_init_cfg_reaches_every_convolution(tmp_path):
+    net = AFFNet(SMALL, init_cfg=dict(type='Constant', val=0.25, layer='Conv2d'))
+    net.init_weights()
+    convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+    assert all(bool((m.weight == 0.25).all()) for m in convs)
+    torch.save(net.state_dict(), tmp_path / 'net.pth')
+    other = AFFNet(SMALL, init_cfg=[dict(type='Constant', val=1, layer='Conv2d'),
+                                    dict(type='Pretrained', checkpoint=str(tmp_path / 'net.pth'))])
+    other.init_weights()
+    for key, value in other.state_dict().items():
+        assert torch.equal(value, net.state_dict()[key]), key
+
+
 @pytest.mark.parametrize('variant', ['paper', 'release'])
 def test_fused_and_channels_last_agree(variant):
     net = randomise(AFFNet('et', variant=variant, out_indices=(2, 3, 4, 5))).eval()

@@ -1,0 +1,26 @@
+# What every detection config shares and no recipe asks about.
+default_scope = 'mmdet'
+custom_imports = dict(imports=['mmaffnet'], allow_failed_imports=False)
+# mmengine's runner, that also trains on CPUs what is written for GPUs (SyncBN, mixed precision, DDP), and reads
+# data_root, classes and pretrained from the top of a config.
+runner_type = 'mmaffnet.AFFNetRunner'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='coco/bbox_mAP'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='DetVisualizationHook'))
+
+env_cfg = dict(
+    cudnn_benchmark=True,  # one input size
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+
+vis_backends = [dict(type='LocalVisBackend')]
+visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
+log_level = 'INFO'
+load_from = None
+resume = False

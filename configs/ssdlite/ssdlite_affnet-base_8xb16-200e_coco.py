@@ -1,0 +1,18 @@
+"""SSDLite-AFFNet (base) on COCO at 320x320: 5,692,506 parameters.
+
+The paper prints 28.4 mAP and 5.6 M parameters (Table 3); no weights of ours exist yet.
+
+    tools/dist_train.sh configs/ssdlite/ssdlite_affnet-base_8xb16-200e_coco.py 8
+"""
+_base_ = [
+    '../_base_/models/ssdlite_affnet.py', '../_base_/datasets/coco_ssd_320x320.py',
+    '../_base_/schedules/ssdlite_adamw_200e.py', '../_base_/default_runtime_det.py'
+]
+
+# What users change most
+data_root = 'data/coco/'
+classes = None  # COCO's 80; or a tuple of names: data sets, metric and head follow
+pretrained = None  # a checkpoint of an AFFNet-base backbone; the recipe starts from ImageNet-1k weights
+train_dataloader = dict(batch_size=16)  # on each GPU, 128 on all 8
+train_cfg = dict(max_epochs=200)  # the learning rate's schedule follows
+optim_wrapper = dict(optimizer=dict(lr=7e-4))  # for batch 128; --auto-scale-lr for another

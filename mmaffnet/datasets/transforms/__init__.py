@@ -1,0 +1,12 @@
+"""Transforms that the hosts lack; those for detection are there where mmdet is."""
+
+from importlib.util import find_spec
+
+from .photometric import RandomPhotometricDistort
+
+__all__ = ['RandomPhotometricDistort']
+
+if find_spec('mmdet') is not None:
+    from .ssd_crop import SSDRandomCrop  # noqa: F401
+
+    __all__ += ['SSDRandomCrop']

@@ -1,0 +1,155 @@
+"""A runner that adapts a run to the machine and to the few top-level keys that mmaffnet's configs add."""
+import copy
+
+import torch
+from mmengine.device import get_device
+from mmengine.dist import is_distributed
+from mmengine.model import is_model_wrapper, revert_sync_batchnorm
+from mmengine.runner import Runner
+
+from mmaffnet.registry import RUNNERS
+
+from .errors import UserError, say
+from .own_data import apply_own_data
+from .weights import load_backbone, unwrap
+
+
+@RUNNERS.register_module()
+class AFFNetRunner(Runner):
+    """mmengine's runner, which lacks:
+
+    - on CPUs: distributed runs (it asks for CUDA before it opens a process group, and gives DDP a device number),
+      SyncBN reverted in them, and configs with mixed precision;
+    - schedulers that follow ``train_cfg.max_epochs``: one without ``end`` ends with the training;
+    - the top-level keys ``data_root``, ``classes`` and file names (:mod:`mmaffnet.engine.own_data`) and ``pretrained``;
+    - a check of loaded weights (:class:`mmaffnet.engine.hooks.CheckpointFitHook`).
+
+    Used by ``runner_type = 'mmaffnet.AFFNetRunner'`` in a config, also with the hosts' own tools.
+    """
+
+    @classmethod
+    def from_cfg(cls, cfg):
+        """Build a runner from a config.
+
+        Args:
+            cfg (Config): Left unchanged.
+
+        Returns:
+            AFFNetRunner: The runner.
+        """
+        cfg = copy.deepcopy(cfg)
+        apply_own_data(cfg)
+        return super().from_cfg(cfg)
+
+    def setup_env(self, env_cfg):
+        """Open the process group on CPUs by gloo; all else is mmengine's.
+
+        Args:
+            env_cfg (dict): ``env_cfg`` of the config.
+        """
+        if self.distributed and on_cpu() and not is_distributed():
+            if self.launcher != 'pytorch':
+                raise UserError(f'--launcher {self.launcher} needs GPUs, and this machine shows none: '
+                                'tools/dist_train.sh starts several processes on CPUs')
+            torch.distributed.init_process_group('gloo')
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg, model):
+        """Wrap the model for distributed runs, on CPUs without SyncBN and without a device number.
+
+        Args:
+            model_wrapper_cfg (dict | None): ``model_wrapper_cfg`` of the config.
+            model (torch.nn.Module): The model.
+
+        Returns:
+            torch.nn.Module: The model, wrapped in distributed runs.
+        """
+        if self.distributed and on_cpu() and not is_model_wrapper(model):
+            model = revert_sync_batchnorm(model)
+            self.cfg.pop('sync_bn', None)  # would turn BatchNorm into SyncBN, which no CPU runs
+            model_wrapper_cfg = dict(model_wrapper_cfg or dict(
+                broadcast_buffers=False, find_unused_parameters=self.cfg.get('find_unused_parameters', False)))
+            model_wrapper_cfg['device_ids'] = None
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_optim_wrapper(self, optim_wrapper):
+        """Build the optimiser, without mixed precision on CPUs.
+
+        Args:
+            optim_wrapper (OptimWrapper | dict): As in the config.
+
+        Returns:
+            OptimWrapper: The optimiser's wrapper.
+        """
+        if isinstance(optim_wrapper, dict) and on_cpu() and optim_wrapper.get('type') == 'AmpOptimWrapper':
+            say('no GPU: training in float32 instead of mixed precision')
+            amp_only = ('loss_scale', 'dtype', 'use_fsdp')
+            optim_wrapper = {key: value for key, value in optim_wrapper.items() if key not in amp_only}
+            optim_wrapper['type'] = 'OptimWrapper'
+        return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler):
+        """Build the schedulers; one that names no end ends with the training.
+
+        Args:
+            scheduler (dict | list | object): As in the config, or built.
+
+        Returns:
+            list | dict: The schedulers.
+        """
+        return super().build_param_scheduler(self._with_ends(scheduler))
+
+    def build_visualizer(self, visualizer=None):
+        """Build a visualizer of this run's own.
+
+        mmengine keeps one object for each name, and the hosts' configs all say 'visualizer': a second run in one
+        process (a notebook, the demo) would log into the first one's folder.
+
+        Args:
+            visualizer (Visualizer | dict | None): As in the config.
+
+        Returns:
+            Visualizer: The visualizer.
+        """
+        if isinstance(visualizer, dict):
+            visualizer = dict(visualizer, name=self._experiment_name)
+        return super().build_visualizer(visualizer)
+
+    def register_hooks(self, default_hooks=None, custom_hooks=None):
+        """Register the config's hooks and ours.
+
+        Args:
+            default_hooks (dict | None): As in the config.
+            custom_hooks (list | None): As in the config.
+        """
+        super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(dict(type='mmaffnet.CheckpointFitHook'))
+        if self.distributed and on_cpu():
+            self.register_hook(dict(type='mmaffnet.SyncNormBuffersHook'))
+
+    def _init_model_weights(self):
+        super()._init_model_weights()
+        path = self.cfg.get('pretrained')
+        if path and not self._resume:
+            load_backbone(unwrap(self.model).backbone, path)
+
+    def _with_ends(self, scheduler):
+        if isinstance(scheduler, list | tuple):
+            return [self._with_ends(item) for item in scheduler]
+        if not isinstance(scheduler, dict):
+            return scheduler
+        if 'type' not in scheduler:  # one entry for each of several optimisers
+            return {name: self._with_ends(item) for name, item in scheduler.items()}
+        by_epoch = scheduler.get('by_epoch', True)
+        last = self.max_epochs if by_epoch else self.max_iters
+        if 'end' not in scheduler:
+            return dict(scheduler, end=last)
+        if scheduler['end'] > last:
+            say(f'{scheduler["type"]} ends at {"epoch" if by_epoch else "iteration"} {scheduler["end"]}, but this run '
+                f'has {last}: shorten it (--cfg-options param_scheduler.0.end=N)')
+        return scheduler
+
+
+def on_cpu():
+    """bool: Whether this machine has no accelerator that mmengine would train on."""
+    return get_device() == 'cpu'

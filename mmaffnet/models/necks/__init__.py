@@ -1,0 +1,5 @@
+"""Necks for the detectors; imported only where mmdet is installed."""
+
+from .ssdlite_neck import SSDLiteNeck
+
+__all__ = ['SSDLiteNeck']

@@ -1,0 +1,144 @@
+"""Every shipped config builds; the SSDLite recipe is what the paper's Table 9 says."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+ROOT = Path(__file__).resolve().parents[1] / 'configs'
+LEAVES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
+SSDLITE = [f'ssdlite/ssdlite_affnet-{arch}_8xb16-200e_coco.py' for arch in ('et', 't', 'base')]
+
+
+def registry(scope, name):
+    if scope == 'mmdet':
+        import mmdet.registry as module
+    elif scope == 'mmseg':
+        import mmseg.registry as module
+    else:
+        import mmpretrain.registry as module
+    return getattr(module, name)
+
+
+@pytest.mark.parametrize('path', LEAVES)
+def test_config_builds(config_root, path):
+    cfg = Config.fromfile(config_root / path)
+    scope = cfg.default_scope
+    pytest.importorskip(scope)
+    init_default_scope(scope)
+    model = registry(scope, 'MODELS').build(cfg.model)
+    assert sum(p.numel() for p in model.parameters()) > 500_000
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for step in cfg[loader].dataset.get('pipeline', []):
+            registry(scope, 'TRANSFORMS').build(step)
+    assert cfg.get('pretrained') is None, 'no weights exist yet, so that none can be the default'
+    # A config that survives being printed and read again has no variable that only Python holds.
+    assert Config.fromstring(cfg.pretty_text, '.py').model == cfg.model
+
+
+@pytest.mark.parametrize('path', LEAVES)
+def test_bases_are_our_own(config_root, path):
+    # "mmdet::…" looks for a distribution of that name, which the onedl forks are not.
+    assert '::' not in (config_root / path).read_text()
+
+
+def test_alias_is_the_base_model(config_root):
+    alias, base = (Config.fromfile(config_root / path) for path in ('ssdlite_affnet_coco.py', SSDLITE[2]))
+    assert alias.to_dict() == base.to_dict()
+
+
+@pytest.mark.parametrize('path', SSDLITE)
+def test_recipe(config_root, path):
+    cfg = Config.fromfile(config_root / path)
+    assert cfg.train_cfg.max_epochs == 200
+    assert 8 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 128
+    assert cfg.optim_wrapper.to_dict() == dict(
+        type='AmpOptimWrapper',
+        optimizer=dict(type='AdamW', lr=0.0007, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05))
+    ema, = cfg.custom_hooks
+    assert (ema.type, ema.ema_type, ema.momentum, ema.update_buffers) == (
+        'EMAHook', 'ExponentialMovingAverage', 0.0005, True)
+    assert cfg.data_root == 'data/coco/' and cfg.classes is None
+    for part, split in (('train', 'train2017'), ('val', 'val2017'), ('test', 'val2017')):
+        dataset = cfg[f'{part}_dataloader'].dataset
+        assert dataset.data_root == cfg.data_root
+        assert dataset.ann_file == f'annotations/instances_{split}.json' and dataset.data_prefix.img == f'{split}/'
+    assert cfg.test_evaluator.ann_file == 'data/coco/annotations/instances_val2017.json'
+
+
+@pytest.mark.parametrize('path', SSDLITE)
+def test_what_users_change_most_stands_first(config_root, path):
+    code = (config_root / path).read_text().split('_base_ = ')[1]
+    names = [line.split(' = ')[0] for line in code.splitlines() if ' = ' in line and line[0].isalpha()]
+    assert names[:6] == ['data_root', 'classes', 'pretrained', 'train_dataloader', 'train_cfg', 'optim_wrapper']
+
+
+# The learning rate in closed form
+
+
+class _Model(BaseModel):
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, *args, **kwargs):
+        raise NotImplementedError
+
+
+class _Numbers(BaseDataset):
+
+    def load_data_list(self):
+        # One entry for each batch of an epoch of COCO: 117,266 pictures with annotations in batches of 128.
+        return [dict(index=i) for i in range(917)]
+
+
+def schedule(cfg, tmp_path):
+    """Learning rates (epoch, iteration) -> lr as mmengine's runner and hook step the config's schedulers."""
+    cfg.optim_wrapper.type = 'OptimWrapper'
+    runner = Runner(
+        model=_Model(), work_dir=str(tmp_path), train_cfg=cfg.train_cfg, optim_wrapper=cfg.optim_wrapper,
+        train_dataloader=dict(batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False), dataset=_Numbers()),
+        param_scheduler=cfg.param_scheduler, experiment_name=tmp_path.name)
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    iteration_wise, = (s for s in schedulers if not s.by_epoch)
+    epoch_wise, = (s for s in schedulers if s.by_epoch)
+    rates = {}
+    for epoch in range(cfg.train_cfg.max_epochs):
+        for iteration in range(917 if epoch == 0 else 1):
+            rates[epoch, iteration] = runner.optim_wrapper.get_lr()['lr'][0]
+            runner.optim_wrapper.step()
+            iteration_wise.step()
+        epoch_wise.step()
+    return rates
+
+
+def closed_form(epoch, iteration, epochs, high=7e-4, low=7e-5, warm_up=500):
+    if epoch == 0 and iteration < warm_up:
+        return 0.1 * high + iteration * 0.9 * high / warm_up
+    return low + 0.5 * (high - low) * (1 + math.cos(math.pi * epoch / epochs))
+
+
+def test_learning_rate(config_root, tmp_path):
+    rates = schedule(Config.fromfile(config_root / SSDLITE[0]), tmp_path)
+    for at, printed in (((0, 0), 7e-5), ((0, 250), 3.85e-4), ((0, 500), 7e-4), ((100, 0), 3.85e-4), ((199, 0), 7e-5)):
+        assert rates[at] == pytest.approx(closed_form(*at, epochs=200), rel=1e-6)
+        assert rates[at] == pytest.approx(printed, rel=1e-3)
+    assert all(rate == pytest.approx(closed_form(*at, epochs=200), rel=1e-6) for at, rate in rates.items())
+
+
+def test_learning_rate_follows_epochs_and_base_rate(config_root, tmp_path):
+    cfg = Config.fromfile(config_root / SSDLITE[0])
+    cfg.merge_from_dict({'train_cfg.max_epochs': 4, 'optim_wrapper.optimizer.lr': 1e-3})
+    rates = schedule(cfg, tmp_path)
+    for epoch in range(4):
+        at = (epoch, 600 if epoch == 0 else 0)
+        assert rates[at] == pytest.approx(closed_form(*at, epochs=4, high=1e-3, low=1e-4), rel=1e-6)
