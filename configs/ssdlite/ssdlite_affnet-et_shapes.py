@@ -54,7 +54,7 @@ train_dataloader = dict(batch_size=16, num_workers=1, drop_last=True, dataset=di
 val_dataloader = dict(batch_size=20, num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-train_cfg = dict(max_epochs=10, val_interval=2)
+train_cfg = dict(max_epochs=9, val_interval=3)
 optim_wrapper = dict(_delete_=True, type='OptimWrapper', clip_grad=dict(max_norm=10),
                      optimizer=dict(type='AdamW', lr=5e-3, weight_decay=0.05))
 param_scheduler = [
@@ -63,4 +63,4 @@ param_scheduler = [
 ]
 # No average of weights: the paper's would still hold the initial ones (see docs/own_data.md).
 custom_hooks = [dict(type='mmaffnet.ChannelsLastHook')]
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=2, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=3, max_keep_ckpts=1))

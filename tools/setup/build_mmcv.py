@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cuda_compiler import cuda_environment, nvcc_of
 from cxx_compiler import base_flags, compile_header, compiler, compiler_identity, jobs
-from processes import SetupError, ask, reason, run_logged
+from processes import SetupError, ask, interrupt_on_signals, reason, run_logged
 from step_progress import StepProgress
 from torch_facts import TorchFacts, cxx_standard, torch_facts
 from wheel_cache import WheelCache, cache_root
@@ -268,6 +268,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     progress = StepProgress([('mmcv', SECONDS_TO_BUILD)])
     log = cache_root() / 'mmcv-build.log'
+    interrupt_on_signals()
     progress.start()
     try:
         facts = torch_facts(args.python)

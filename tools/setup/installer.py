@@ -1,6 +1,5 @@
 """Set up an environment for mmaffnet, step by step; called by setup_env.py with a Python that fits."""
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import packages
 import stamp
 from lock_file import installed, normalize, outstanding, read_lock
 from prerequisites import FREE_BYTES_KEPT_TORCH, FREE_BYTES_NEW, Interpreter, interpreter, problems
-from processes import SetupError, reason, run_logged
+from processes import SetupError, interrupt_on_signals, reason, run_logged
 from step_progress import StepProgress
 from torch_facts import MINIMUM, matching_torchvision, read_version, release, torch_facts
 from wheel_cache import cache_root
@@ -249,9 +248,7 @@ def run(argv: Sequence[str]) -> int:
                         help="mmcv's operators; auto compiles CUDA ones where torch sees a GPU")
     parser.add_argument('--force', action='store_true', help='go through all steps even if the last set-up is good')
     args = parser.parse_args(argv)
-    # what ends make must end pip and the compilers, too: they run in sessions of their own
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    interrupt_on_signals()
     try:
         target = target_of(args)
         sections = read_lock(CHECKOUT / 'requirements' / 'lock.txt')
