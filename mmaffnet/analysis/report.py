@@ -119,7 +119,7 @@ def draw_beside_truth(
     Args:
         samples (Sequence[DetDataSample]): Pictures with ``img_path``, ``gt_instances`` and ``pred_instances``, boxes in
             pixels of the file.
-        out_dir (str | os.PathLike): Where the drawings go, under the pictures' own names.
+        out_dir (str | os.PathLike): Where the drawings go, as JPEG under the pictures' own names.
         dataset_meta (dict): ``classes`` and ``palette`` of the data set.
         score_thr (float): Detections below this score, in [0, 1], are left out.
         enlarge (int): Times by which small pictures are enlarged, so that labels can be read.
@@ -142,6 +142,6 @@ def draw_beside_truth(
             instances = drawn.get(name).clone()
             instances.bboxes = getattr(instances.bboxes, 'tensor', instances.bboxes) * enlarge
             drawn.set_field(instances, name)
-        files.append(Path(out_dir) / Path(sample.img_path).name)
+        files.append(Path(out_dir) / f'{Path(sample.img_path).stem}.jpg')
         visualizer.add_datasample('', picture, drawn, out_file=str(files[-1]), pred_score_thr=score_thr)
     return files

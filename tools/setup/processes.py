@@ -99,7 +99,8 @@ def run_logged(command: Sequence[str],
 
 def stop(child: subprocess.Popen) -> None:
     """End a program of :func:`run_logged` and everything that it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    # pip removes its gigabytes of temporary files after an interrupt only
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)
             child.wait(timeout=5)
