@@ -82,7 +82,10 @@ def test_read_by_mmdet(root):
 def test_sizes_cover_the_promised_range(scenes):
     sides = np.array([item.box[2:] for _, found in scenes for item in found if item.name])
     assert sides.min() >= 12 and sides.max() <= 200
-    assert np.quantile(sides.max(1), 0.05) < 20 and np.quantile(sides.max(1), 0.97) > 140
+    longer = sides.max(1)
+    # Both ends occur, most objects lie between them.
+    assert longer.min() <= 14 and longer.max() >= 160
+    assert np.mean(longer < 24) > 0.05 and np.mean(longer > 100) > 0.05 and 40 < np.median(longer) < 55
 
 
 def repainted(found, shape):
@@ -115,9 +118,9 @@ def test_distractors_stand_in_most_pictures(scenes):
 
 
 def test_known_pixels():
-    # Taken from one run; NumPy 1.26 and 2.4 agreed, with and without AVX2 and AVX-512, on 300 pictures.
+    # Taken from one run; NumPy 1.26 and 2.4 agreed, with and without AVX2 and AVX-512, on 150 pictures.
     digests = [hashlib.sha256(compose(np.random.RandomState([0, n]))[0].tobytes()).hexdigest()[:16] for n in (1, 2, 3)]
-    assert digests == ['0e473e45c10a8b2e', '72bc38c34f295a28', '73ee4a91ab614129']
+    assert digests == ['7dce43f93d3d5ee1', 'a675eb5a87df2e8b', 'ff0ad71341ba67d8']
 
 
 def test_same_options_same_data(root, tmp_path):
