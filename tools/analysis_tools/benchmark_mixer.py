@@ -62,7 +62,7 @@ def mixer_table(args: argparse.Namespace) -> Table:
             for layout in (torch.contiguous_format, torch.channels_last):
                 x = torch.randn(batch, c, h, w, device=args.device).contiguous(memory_format=layout)
                 x.requires_grad_(backward)
-                with torch.set_grad_enabled(backward):
+                with torch.inference_mode(not backward):
                     times = interleaved({name: _pass(mixer, x, backward) for name, mixer in mixers.items()},
                                         rounds=args.rounds)
                 table.add_row(

@@ -28,7 +28,8 @@ def rfft2(x: Tensor) -> Tensor:
     Returns:
         Tensor: Complex, of shape (B, C, H, W // 2 + 1), scaled by 1 / sqrt(H · W).
     """
-    return torch.fft.rfft2(x, norm='ortho')
+    # rfftn, since torch 2.4 cannot export rfft2: it stumbles over the default of dim in its schema.
+    return torch.fft.rfftn(x, dim=(-2, -1), norm='ortho')
 
 
 def irfft2(spectrum: Tensor, size: tuple[int, int]) -> Tensor:
@@ -48,7 +49,7 @@ def irfft2(spectrum: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if spectrum.device.type != 'cpu' or is_traced():
         spectrum = hermitian_columns(spectrum, size[1])
-    return torch.fft.irfft2(spectrum, s=size, norm='ortho')
+    return torch.fft.irfftn(spectrum, s=size, dim=(-2, -1), norm='ortho')
 
 
 def hermitian_columns(spectrum: Tensor, width: int) -> Tensor:
@@ -63,7 +64,8 @@ def hermitian_columns(spectrum: Tensor, width: int) -> Tensor:
     """
     def hermitian(column: Tensor) -> Tensor:
         mirrored = torch.cat((column[..., :1, :], column[..., 1:, :].flip(-2)), dim=-2)
-        return (column + mirrored.conj()) / 2
+        # written out, since torch 2.4 cannot export the lazy conjugate
+        return (column + torch.complex(mirrored.real, -mirrored.imag)) / 2
 
     last = spectrum[..., 1:][..., -1:]       # empty where W is 1
     even = width % 2 == 0
