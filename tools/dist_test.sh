@@ -18,15 +18,8 @@ gpus=$3
 shift 3
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-python=${PYTHON:-$tools/../.venv/bin/python}
-if [ -z "${PYTHON:-}" ] && [ ! -x "$python" ]; then python=python; fi
-if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
-    rendezvous=(--standalone)  # takes a free port, so that two runs on one machine do not meet
-else
-    rendezvous=(--nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}"
-                --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}")
-fi
+source "$tools/launch.sh"
 
-PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m torch.distributed.run \
+exec "$python" -m torch.distributed.run \
     "${rendezvous[@]}" --nproc_per_node "$gpus" \
     "$tools/test.py" "$config" "$checkpoint" --launcher pytorch "$@"

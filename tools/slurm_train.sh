@@ -21,10 +21,9 @@ gpus=${GPUS:-8}
 gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
 read -r -a srun_args <<< "${SRUN_ARGS:-}"
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-python=${PYTHON:-$tools/../.venv/bin/python}
-if [ -z "${PYTHON:-}" ] && [ ! -x "$python" ]; then python=python; fi
+source "$tools/launch.sh"
 
-PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}" exec srun \
+exec srun \
     --partition="$partition" --job-name="$job" --gres="gpu:$gpus_per_node" \
     --ntasks="$gpus" --ntasks-per-node="$gpus_per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" \
     --kill-on-bad-exit=1 ${srun_args[@]+"${srun_args[@]}"} \

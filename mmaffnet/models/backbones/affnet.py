@@ -163,10 +163,11 @@ class AFFNet(BaseModule):
 
     def init_weights(self) -> None:
         """Initialise as ``init_cfg`` says."""
+        first = not self.is_init   # a second call does nothing, as everywhere in mmengine
         super().init_weights()
         cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
         # mmcv's ConvModule draws its weights anew after its parents have: without this init_cfg would not reach them.
-        if not any('Pretrained' in str(cfg['type']) for cfg in cfgs):
+        if first and not any('Pretrained' in str(cfg['type']) for cfg in cfgs):
             initialize(self, cfgs)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

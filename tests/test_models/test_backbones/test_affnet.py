@@ -221,6 +221,9 @@ def test_init_cfg_reaches_every_convolution(tmp_path):
     net.init_weights()
     convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
     assert all(bool((m.weight == 0.25).all()) for m in convs)
+    convs[0].weight.data.fill_(3)
+    net.init_weights()   # a second time: what has been trained meanwhile stays
+    assert bool((convs[0].weight == 3).all())
     torch.save(net.state_dict(), tmp_path / 'net.pth')
     other = AFFNet(SMALL, init_cfg=[dict(type='Constant', val=1, layer='Conv2d'),
                                     dict(type='Pretrained', checkpoint=str(tmp_path / 'net.pth'))])
