@@ -1,19 +1,40 @@
-"""What a user reads when something that he gave is missing or wrong: one sentence, exit code 2, no traceback."""
+"""How a run ends where it cannot go on: one sentence, an exit code of its own, no traceback."""
 import functools
 import os
 import sys
 
 
-class UserError(Exception):
-    """A mistake in what the user gave (file, config, option), told in one sentence.
-
-    The sentence says what is wrong, where it was looked for, what is allowed, and what to do.
+class Stop(Exception):
+    """The end of a run, told in one sentence.
 
     Args:
         message (str): The sentence, without a full stop at the end if it closes with a command or a path.
     """
 
+    exit_code = 1
+    prefix = 'error'
+
+
+class UserError(Stop):
+    """A mistake in what the user gave (file, config, option).
+
+    The sentence says what is wrong, where it was looked for, what is allowed, and what to do.
+    """
+
     exit_code = 2
+
+
+class LossNotFinite(Stop):
+    """A loss became infinite or not a number; the sentence gives iteration, learning rate and the batch's files."""
+
+    exit_code = 3
+
+
+class Terminated(Stop):
+    """The run was asked to end (SIGTERM) and has saved where it was."""
+
+    exit_code = 143  # 128 + SIGTERM: what Kubernetes' PyTorchJob takes for "start it again"
+    prefix = 'stopped'
 
 
 def is_main_process():
@@ -33,7 +54,7 @@ def say(message):
 
 
 def cli(main):
-    """Wrap the ``main`` of a tool so that a ``UserError`` becomes one line on standard error and exit code 2.
+    """Wrap the ``main`` of a tool so that a ``Stop`` becomes one line on standard error and its exit code.
 
     With several ranks only rank 0 prints: all ranks see the same mistake.
 
@@ -48,9 +69,9 @@ def cli(main):
     def wrapped(argv=None):
         try:
             code = main(argv)
-        except UserError as error:
+        except Stop as error:
             if is_main_process():
-                print(f'error: {error}', file=sys.stderr, flush=True)
+                print(f'{error.prefix}: {error}', file=sys.stderr, flush=True)
             code = error.exit_code
         if code:
             raise SystemExit(code)
