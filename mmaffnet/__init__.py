@@ -22,14 +22,25 @@ if _ROOT_MODELS.module_dict.get('AFFNet') is not AFFNet:
 
 __all__ = ['AFFNet', '__version__']
 
-_DETECTION_PARTS = ('SSDLiteNeck', 'SSDLiteHead', 'SSDLiteAnchorGenerator', 'SmoothedBboxOverlaps2D')
+_DETECTION_PARTS = ('SSDLiteNeck', 'SSDLiteHead', 'SSDLiteAnchorGenerator', 'SmoothedBboxOverlaps2D',
+                    'CocoDataset')
 
 
 def __getattr__(name: str):
     # Reached through mmengine's lookup of a name that no registry holds: say why.
     if name in _DETECTION_PARTS:
-        from .models import detection
-        raise RuntimeError(f'mmaffnet.{name} needs mmdet, and importing it failed: {detection.import_error}. '
-                           '"python tools/doctor.py" in a checkout of mmaffnet says what is missing.'
-                           ) from detection.import_error
+        cause = _import_error(name)
+        raise RuntimeError(f'mmaffnet.{name} needs mmdet, and importing it failed: {cause}. '
+                           '"python tools/doctor.py" in a checkout of mmaffnet says what is missing.') from cause
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def _import_error(name: str) -> ImportError | None:
+    try:
+        if name == 'CocoDataset':
+            from .datasets import detection
+        else:
+            from .models import detection
+    except ImportError as error:  # the package around it needs mmdet where mmdet is there
+        return error
+    return detection.import_error

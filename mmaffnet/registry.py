@@ -1,7 +1,9 @@
 """The registries of mmaffnet: children of mmengine's, scope ``mmaffnet``, filled from their locations on first use."""
 
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
@@ -15,11 +17,15 @@ MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmaffnet',
 TASK_UTILS = Registry('task util', parent=MMENGINE_TASK_UTILS, scope='mmaffnet',
                       locations=['mmaffnet.models.detection'])
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmaffnet', locations=['mmaffnet.datasets'])
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmaffnet', locations=['mmaffnet.datasets'])
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmaffnet',
+                    locations=['mmaffnet.datasets', 'mmaffnet.datasets.detection'])
+DATA_SAMPLERS = Registry('data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='mmaffnet',
+                         locations=['mmaffnet.engine'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='mmaffnet', locations=['mmaffnet.engine'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmaffnet', locations=['mmaffnet.engine'])
 OPTIM_WRAPPERS = Registry('optim wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='mmaffnet',
                           locations=['mmaffnet.engine'])
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmaffnet', locations=['mmaffnet.engine'])
 RUNNERS = Registry('runner', parent=MMENGINE_RUNNERS, scope='mmaffnet', locations=['mmaffnet.engine'])
 
 # Without a parent: the name of a mixer ("Identity") means nothing outside an AFF block.

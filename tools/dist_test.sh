@@ -18,8 +18,9 @@ gpus=$3
 shift 3
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=launch.sh source-path=SCRIPTDIR
 source "$tools/launch.sh"
 
-exec "$python" -m torch.distributed.run \
+exec "$python" -m mmaffnet.engine.launch \
     "${rendezvous[@]}" --nproc_per_node "$gpus" \
     "$tools/test.py" "$config" "$checkpoint" --launcher pytorch "$@"

@@ -17,8 +17,9 @@ gpus=$2
 shift 2
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=launch.sh source-path=SCRIPTDIR
 source "$tools/launch.sh"
 
-exec "$python" -m torch.distributed.run \
+exec "$python" -m mmaffnet.engine.launch \
     "${rendezvous[@]}" --nproc_per_node "$gpus" \
     "$tools/train.py" "$config" --launcher pytorch "$@"

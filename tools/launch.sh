@@ -1,4 +1,5 @@
-# Sourced by the launchers beside it: "python", "PYTHONPATH", and for torchrun "rendezvous".
+# shellcheck shell=bash disable=SC2034
+# Sourced by the launchers beside it, for which it sets "python", "PYTHONPATH", and for torchrun "rendezvous".
 #
 # PYTHON names the interpreter; without it the checkout's .venv is used where there is one. For several machines NNODES,
 # NODE_RANK (0 on the first), MASTER_ADDR (address of the first) and PORT stand in the environment.

@@ -1,6 +1,7 @@
 # What every detection config shares and no recipe asks about.
 default_scope = 'mmdet'
-custom_imports = dict(imports=['mmaffnet'], allow_failed_imports=False)
+# mmaffnet.safe_loading: checkpoints are loaded without running anything of them, by the hosts' own functions too.
+custom_imports = dict(imports=['mmaffnet', 'mmaffnet.safe_loading'], allow_failed_imports=False)
 # mmengine's runner, that also trains on CPUs what is written for GPUs (SyncBN, mixed precision, DDP), and reads
 # data_root, classes and pretrained from the top of a config.
 runner_type = 'mmaffnet.AFFNetRunner'
@@ -9,7 +10,10 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='coco/bbox_mAP'),
+    # Each file appears when it is complete, and only then an old one goes: a kill at any moment loses nothing.
+    checkpoint=dict(
+        type='mmaffnet.AtomicCheckpointHook', backend_args=dict(backend='mmaffnet.atomic'), interval=1,
+        max_keep_ckpts=3, save_best='coco/bbox_mAP'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'))
 

@@ -53,6 +53,31 @@ def check_classes(cfg, parts):
             _check_coco_classes(cfg, dataset)
 
 
+def use_checked_coco(cfg):
+    """Let mmdet's COCO data sets be read by ours, which checks the file (:class:`mmaffnet.datasets.coco.CocoDataset`).
+
+    The config's top-level ``max_bad_share`` goes into them.
+
+    Args:
+        cfg (Config): Changed in place; other data sets, and classes derived from mmdet's, stay.
+    """
+    if cfg.get('default_scope') != 'mmdet':
+        return
+    for part in ('train', 'val', 'test'):
+        metrics = metric_configs(cfg, part) if part != 'train' else []
+        # COCO's own files of its test pictures hold no annotations: their predictions are written for its server.
+        only_written = bool(metrics) and all(metric.get('format_only') for metric in metrics)
+        for dataset in leaf_datasets(cfg.get(f'{part}_dataloader')):
+            if dataset.get('type') in ('CocoDataset', 'mmdet.CocoDataset'):
+                dataset['type'] = 'mmaffnet.CocoDataset'
+            if dataset.get('type') != 'mmaffnet.CocoDataset':
+                continue
+            if only_written:
+                dataset.setdefault('require_annotations', False)
+            if cfg.get('max_bad_share') is not None:
+                dataset.setdefault('max_bad_share', cfg.max_bad_share)
+
+
 def coco_categories(path):
     """Read the categories of a COCO annotation file without reading its annotations.
 
@@ -67,6 +92,8 @@ def coco_categories(path):
     Raises:
         UserError: Where the file is no JSON object with a list of categories.
     """
+    if not Path(path).is_file():
+        raise UserError(f'{path} is no file; it should be a COCO annotation file')
     if not Path(path).stat().st_size:
         raise UserError(f'{path} is empty; it should be a COCO annotation file')
     with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -78,6 +105,8 @@ def coco_categories(path):
         categories, _ = json.JSONDecoder().raw_decode(tail.decode().lstrip().removeprefix(':').lstrip())
         return [category['name'] for category in categories]
     except (ValueError, TypeError, KeyError) as error:
+        from mmaffnet.datasets.coco_file import read_coco  # here, since it brings the hosts of the data sets along
+        read_coco(path)  # says where the file breaks off, if it does
         raise UserError(f'{path} has no list "categories" of objects with a "name": it is no COCO annotation file, '
                         'or it is cut short') from error
 
@@ -89,6 +118,9 @@ def _check_coco_classes(cfg, dataset):
     if '://' in path:
         return
     names = coco_categories(path)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(f'{path} has the category {twice[0]!r} more than once: give each class one category')
     classes = (dataset.get('metainfo') or {}).get('classes')
     if classes is None:
         from mmdet.datasets import CocoDataset

@@ -8,12 +8,13 @@ from mmengine.runner import Runner
 
 from .errors import UserError, say
 from .paths import find_config
+from .safe_load import register_safe_schemes
 
 # Top-level keys that mmengine, the hosts or this package read although a config need not name them.
 OPTIONAL_KEYS = (set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}) | {
     'activation_checkpointing', 'classes', 'compile', 'custom_imports', 'data_root', 'efficient_conv_bn_eval',
-    'find_unused_parameters', 'model_wrapper_cfg', 'pretrained', 'runner_type', 'sync_bn', 'train_ann_file',
-    'train_image_dir', 'tta_model', 'tta_pipeline', 'val_ann_file', 'val_image_dir'}
+    'find_unused_parameters', 'max_bad_share', 'model_wrapper_cfg', 'pretrained', 'runner_type', 'sync_bn',
+    'train_ann_file', 'train_image_dir', 'tta_model', 'tta_pipeline', 'val_ann_file', 'val_image_dir', 'watchdog'}
 
 HOSTS = {'mmdet': 'detection', 'mmseg': 'segmentation', 'mmpretrain': 'classification'}
 
@@ -32,6 +33,7 @@ def load_config(name, cfg_options=None):
         UserError: Where the file is missing or cannot be run, a base is missing, or an override names nothing.
     """
     path = find_config(name)
+    register_safe_schemes()  # whatever tool reads a config goes on to load checkpoints
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is the user's program: whatever it raises is about that file

@@ -1,7 +1,15 @@
 """How a run ends where it cannot go on: one sentence, an exit code of its own, no traceback."""
 import functools
 import os
+import signal
+import socket
 import sys
+
+# Set by mmaffnet.engine.launch for its ranks: what they record is printed there, once, so that they need not speak.
+LAUNCHED = 'MMAFFNET_LAUNCHED'
+# torchrun, Slurm, Open MPI
+RANK_NAMES = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+LOCAL_RANK_NAMES = ('LOCAL_RANK', 'SLURM_LOCALID', 'OMPI_COMM_WORLD_LOCAL_RANK')
 
 
 class Stop(Exception):
@@ -13,6 +21,16 @@ class Stop(Exception):
 
     exit_code = 1
     prefix = 'error'
+
+    def __init__(self, message):
+        # A data loader's worker hands its errors over as text, traceback first and the sentence in the last line.
+        if 'Traceback (most recent call last)' in message:
+            message = message.strip().splitlines()[-1].partition(': ')[2]
+        super().__init__(message)
+
+    def line(self):
+        """str: The sentence as it is printed."""
+        return f'{self.prefix}: {self}'
 
 
 class UserError(Stop):
@@ -37,10 +55,20 @@ class Terminated(Stop):
     prefix = 'stopped'
 
 
+class RankLost(Stop):
+    """This rank cannot go on since another one ended, or it hung; the run can be started again with ``--resume``."""
+
+    exit_code = 134  # 128 + SIGABRT, with which NCCL's own watchdog ends a rank: PyTorchJob starts it again
+
+
+def rank():
+    """int: This process's number among all, also before ``torch.distributed`` is initialised; 0 where it is alone."""
+    return int(next((os.environ[name] for name in RANK_NAMES if name in os.environ), 0))
+
+
 def is_main_process():
     """bool: Whether this process is rank 0, also before ``torch.distributed`` is initialised."""
-    ranks = (os.environ.get(name) for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'))
-    return int(next((rank for rank in ranks if rank is not None), 0)) == 0
+    return rank() == 0
 
 
 def say(message):
@@ -56,7 +84,8 @@ def say(message):
 def cli(main):
     """Wrap the ``main`` of a tool so that a ``Stop`` becomes one line on standard error and its exit code.
 
-    With several ranks only rank 0 prints: all ranks see the same mistake.
+    Started by torchrun, every error is also written into the file that torchrun reads (its ``@record``). Started by
+    :mod:`mmaffnet.engine.launch`, nothing is printed here: the launcher prints the first error of all ranks.
 
     Args:
         main (Callable): Takes a list of arguments or None (then ``sys.argv``), returns an exit code or None.
@@ -68,12 +97,61 @@ def cli(main):
     @functools.wraps(main)
     def wrapped(argv=None):
         try:
-            code = main(argv)
+            code = _recorded(main)(argv)
         except Stop as error:
-            if is_main_process():
-                print(f'{error.prefix}: {error}', file=sys.stderr, flush=True)
+            _tell(error)
             code = error.exit_code
+        except KeyboardInterrupt:
+            if not os.environ.get(LAUNCHED):
+                raise
+            code = 128 + signal.SIGINT
+        except Exception:  # recorded
+            if not os.environ.get(LAUNCHED):
+                raise
+            code = 1
         if code:
             raise SystemExit(code)
 
     return wrapped
+
+
+def _recorded(main):
+    """Let torchrun know of errors; a rank's complaint that another one has gone becomes a ``RankLost``."""
+    if 'TORCHELASTIC_ERROR_FILE' not in os.environ:
+        return main
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    from .rank_errors import RankErrorHandler, lost_rank
+
+    def run(argv):
+        try:
+            return main(argv)
+        except Exception as error:
+            lost = lost_rank(error)
+            if lost is None:
+                raise
+            raise lost from error
+
+    return record(run, error_handler=RankErrorHandler())
+
+
+def _tell(error):
+    """Print a ``Stop``: once where all ranks meet it, and with rank and host where it may be this rank's alone.
+
+    That the run was asked to end is told by rank 0 even under our launcher, which cannot read what ranks recorded when
+    it is itself the one that was asked.
+    """
+    if os.environ.get(LAUNCHED) and not isinstance(error, Terminated):
+        return
+    if is_main_process():
+        print(error.line(), file=sys.stderr, flush=True)
+    elif 'TORCHELASTIC_ERROR_FILE' not in os.environ and _may_be_alone():  # else torchrun's report shows it
+        print(f'rank {rank()} on {socket.gethostname()}: {error.line()}', file=sys.stderr, flush=True)
+
+
+def _may_be_alone():
+    """bool: Whether rank 0 may not have met this error: ours is another machine, or the training has begun."""
+    distributed = sys.modules.get('torch.distributed')
+    begun = distributed is not None and distributed.is_available() and distributed.is_initialized()
+    local = next((os.environ[name] for name in LOCAL_RANK_NAMES if name in os.environ), '1')
+    return begun or int(local) == 0

@@ -10,6 +10,9 @@ from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, VISUALIZERS
 
+from mmaffnet.pictures import BadPicture
+
+from .bad_pictures import LOADERS
 from .config import add_option_argument, import_host, load_config
 from .errors import UserError
 from .hooks import classes_of
@@ -55,8 +58,8 @@ def predict(args):
     for image, name in zip(images, output_names(images, args.images), strict=True):
         try:
             sample = predictor(image)
-        except UnreadableImage as error:
-            print(f'not readable, left out: {image} ({error})', flush=True)
+        except BadPicture as error:
+            print(f'left out: {error}', flush=True)
             broken.append(image)
             continue
         result = as_json(predictor.host, sample, predictor.classes)
@@ -64,10 +67,6 @@ def predict(args):
         draw(predictor.visualizer, predictor.host, image, sample, out / 'vis' / f'{name}.jpg', args.score_thr)
     print(f'{len(images) - len(broken)} of {len(images)} pictures done: {out / "vis"} and {out / "preds"}')
     return 1 if broken else 0
-
-
-class UnreadableImage(Exception):
-    """A picture that the host's loader cannot read."""
 
 
 class Predictor:
@@ -107,14 +106,10 @@ class Predictor:
             DetDataSample | SegDataSample | DataSample: The host's prediction.
 
         Raises:
-            UnreadableImage: Where the loader cannot read the file.
+            BadPicture: Where the file cannot be read; the sentence names it and the reason.
         """
         results = dict(img_path=str(image), img_id=0, sample_idx=0, seg_fields=[], reduce_zero_label=False)
-        try:
-            results = self.load(results)
-        except Exception as error:  # readers raise all kinds (OSError, cv2.error, AssertionError), all about the file
-            raise UnreadableImage(' '.join(str(error).split()) or type(error).__name__) from error
-        return self.model.test_step(pseudo_collate([self.transform(results)]))[0]
+        return self.model.test_step(pseudo_collate([self.transform(self.load(results))]))[0]
 
 
 def find_images(places):
@@ -184,10 +179,13 @@ def _test_pipeline(cfg):
     if not datasets or not datasets[0].get('pipeline'):
         raise UserError(f'config {cfg.filename} has no test_dataloader with a pipeline: it cannot predict')
     pipeline = [step for step in datasets[0].pipeline if not step['type'].endswith('Annotations')]
-    if not pipeline[0]['type'].endswith('LoadImageFromFile'):
+    if pipeline[0]['type'] not in LOADERS:
         raise UserError(f'the test pipeline of {cfg.filename} starts with {pipeline[0]["type"]}; predicting from files '
                         'needs LoadImageFromFile there')
-    return Compose(pipeline[:1]), Compose(pipeline[1:])
+    # Whatever the config's loader does with bad pictures: here each is named, and the exit code tells.
+    load = dict(pipeline[0], type='mmaffnet.LoadImageFromFile', on_bad='raise', log=None, label_maps=False,
+                ignore_empty=False)
+    return Compose([load]), Compose(pipeline[1:])
 
 
 def _visualizer(cfg, checkpoint, host, classes):

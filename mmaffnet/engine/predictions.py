@@ -1,6 +1,8 @@
 """One picture's predictions as plain data, and drawn by the host's visualizer."""
-import mmcv
+import mmengine.fileio as fileio
 import numpy as np
+
+from mmaffnet.pictures import decode, read_bytes
 
 TOP = 5  # classes of a classifier that are written down
 
@@ -48,7 +50,7 @@ def draw(visualizer, host, image, sample, out, score_thr):
         score_thr (float): Boxes below are not drawn.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    pixels = mmcv.imread(str(image), channel_order='rgb')
+    pixels = np.ascontiguousarray(decode(read_bytes(str(image), fileio.get), image)[..., ::-1])  # BGR to RGB
     if host == 'mmpretrain':
         visualizer.visualize_cls(pixels, sample, out_file=str(out))
         return

@@ -4,13 +4,22 @@ import copy
 import torch
 from mmengine.device import get_device
 from mmengine.dist import is_distributed
+from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import Runner
 
 from mmaffnet.registry import RUNNERS
 
+from .bad_pictures import MAX_BAD_SHARE, log_path, use_checked_loading
+from .check_data import use_checked_coco
 from .errors import UserError, say
+from .evaluator import CheckedEvaluator
+from .loops import with_exact_loop
 from .own_data import apply_own_data
+from .resume_hook import keep_seed
+from .safe_load import register_safe_schemes
+from .samplers import FullBatchSampler, with_full_batches
+from .stop_request import stop_request
 from .weights import load_backbone, unwrap
 
 
@@ -22,7 +31,13 @@ class AFFNetRunner(Runner):
       SyncBN reverted in them, and configs with mixed precision;
     - schedulers that follow ``train_cfg.max_epochs``: one without ``end`` ends with the training;
     - the top-level keys ``data_root``, ``classes`` and file names (:mod:`mmaffnet.engine.own_data`) and ``pretrained``;
-    - a check of loaded weights (:class:`mmaffnet.engine.hooks.CheckpointFitHook`).
+    - a check of loaded weights (:class:`mmaffnet.engine.hooks.CheckpointFitHook`) and of the loss
+      (:class:`mmaffnet.engine.finite_loss.FiniteLossHook`);
+    - pictures that cannot be read left out of training and evaluated as nothing found
+      (:mod:`mmaffnet.engine.bad_pictures`, :mod:`mmaffnet.engine.evaluator`);
+    - the same metrics from one process and from several (:mod:`mmaffnet.engine.samplers`);
+    - a watchdog over hanging ranks (:mod:`mmaffnet.engine.watchdog`);
+    - exact resuming (:mod:`mmaffnet.engine.loops`, :mod:`mmaffnet.engine.randomness`).
 
     Used by ``runner_type = 'mmaffnet.AFFNetRunner'`` in a config, also with the hosts' own tools.
     """
@@ -37,9 +52,14 @@ class AFFNetRunner(Runner):
         Returns:
             AFFNetRunner: The runner.
         """
+        register_safe_schemes()
         cfg = copy.deepcopy(cfg)
         apply_own_data(cfg)
-        return super().from_cfg(cfg)
+        use_checked_coco(cfg)
+        keep_seed(cfg)
+        runner = super().from_cfg(cfg)
+        use_checked_loading(runner)
+        return runner
 
     def setup_env(self, env_cfg):
         """Open the process group on CPUs by gloo; all else is mmengine's.
@@ -99,6 +119,57 @@ class AFFNetRunner(Runner):
         """
         return super().build_param_scheduler(self._with_ends(scheduler))
 
+    def build_train_loop(self, loop):
+        """Build the training loop; ours where the config asks for one of mmengine's.
+
+        Args:
+            loop (BaseLoop | dict): As in the config, or built.
+
+        Returns:
+            BaseLoop: The loop.
+        """
+        return super().build_train_loop(with_exact_loop(loop) if isinstance(loop, dict) else loop)
+
+    def build_val_loop(self, loop):
+        """Build the validation loop, with full batches.
+
+        Args:
+            loop (BaseLoop | dict): As in the config, or built.
+
+        Returns:
+            BaseLoop: The loop.
+        """
+        if isinstance(self._val_evaluator, dict | list):  # one that is built already does not know of them
+            self._val_dataloader = with_full_batches(self._val_dataloader)
+        return _told_batch_size(super().build_val_loop(loop))
+
+    def build_test_loop(self, loop):
+        """Build the test loop, with full batches.
+
+        Args:
+            loop (BaseLoop | dict): As in the config, or built.
+
+        Returns:
+            BaseLoop: The loop.
+        """
+        if isinstance(self._test_evaluator, dict | list):  # one that is built already does not know of them
+            self._test_dataloader = with_full_batches(self._test_dataloader)
+        return _told_batch_size(super().build_test_loop(loop))
+
+    def build_evaluator(self, evaluator):
+        """Build an evaluator to which pictures that cannot be read count as nothing found.
+
+        Args:
+            evaluator (Evaluator | dict | list): As in the config, or built.
+
+        Returns:
+            CheckedEvaluator: The evaluator.
+        """
+        evaluator = super().build_evaluator(evaluator)
+        if isinstance(evaluator, CheckedEvaluator):
+            return evaluator
+        return CheckedEvaluator(evaluator, [log_path(self, part) for part in ('val', 'test')], self.log_dir)
+
     def build_visualizer(self, visualizer=None):
         """Build a visualizer of this run's own.
 
@@ -122,10 +193,41 @@ class AFFNetRunner(Runner):
             default_hooks (dict | None): As in the config.
             custom_hooks (list | None): As in the config.
         """
+        self.register_hook(dict(type='mmaffnet.RestoreCheckpointHook'))  # before any other of its priority
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(dict(type='mmaffnet.CheckpointFitHook'))
+        self.register_hook(dict(type='mmaffnet.FiniteLossHook'))
+        self.register_hook(dict(type='mmaffnet.BadPictureHook',
+                                max_bad_share=self.cfg.get('max_bad_share', MAX_BAD_SHARE)))
+        self.register_hook(dict(type='mmaffnet.TerminationHook'))
+        self.register_hook(dict(type='mmaffnet.PlainCheckpointHook'))
+        self.register_hook(dict(type='mmaffnet.ExactResumeHook'))
         if self.distributed and on_cpu():
             self.register_hook(dict(type='mmaffnet.SyncNormBuffersHook'))
+        if self.distributed:
+            self.register_hook(dict(self.cfg.get('watchdog') or {}, type='mmaffnet.WatchdogHook'))
+
+    def register_hook(self, hook, priority=None):
+        """Register a hook; mmengine's checkpoint hook becomes ours, which loses no checkpoint when a run is killed.
+
+        Args:
+            hook (Hook | dict): As in the config.
+            priority (int | str | Priority | None): Of the hook.
+        """
+        if isinstance(hook, dict) and hook.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook):
+            hook = dict(hook, type='mmaffnet.AtomicCheckpointHook')
+        super().register_hook(hook, priority)
+
+    def train(self):
+        """Train; SIGTERM has its former meaning again however the training ends.
+
+        Returns:
+            torch.nn.Module: The trained model.
+        """
+        try:
+            return super().train()
+        finally:
+            stop_request.restore()
 
     def _init_model_weights(self):
         super()._init_model_weights()
@@ -148,6 +250,13 @@ class AFFNetRunner(Runner):
             say(f'{scheduler["type"]} ends at {"epoch" if by_epoch else "iteration"} {scheduler["end"]}, but this run '
                 f'has {last}: shorten it (--cfg-options param_scheduler.0.end=N)')
         return scheduler
+
+
+def _told_batch_size(loop):
+    """Tell a loop's evaluator the batch size where the samples are dealt out by batches."""
+    if isinstance(loop.dataloader.sampler, FullBatchSampler):
+        loop.evaluator.batch_size = loop.dataloader.sampler.batch_size
+    return loop
 
 
 def on_cpu():

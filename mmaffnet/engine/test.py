@@ -10,7 +10,10 @@ from mmengine.registry import RUNNERS
 
 from .check_data import check_classes, check_data
 from .config import apply_common_arguments, import_host, load_config
+from .config_checks import check_config
+from .config_types import config_mistakes
 from .errors import UserError, say
+from .evaluator import UNREADABLE
 from .own_data import apply_own_data
 from .weights import check_file
 
@@ -38,7 +41,7 @@ def test(args):
             :func:`mmaffnet.engine.config.add_common_arguments`.
 
     Returns:
-        dict[str, float]: The metrics.
+        dict[str, float]: The metrics, and ``unreadable_pictures``, their number, where there are some.
 
     Raises:
         UserError: Where something that the user gave is missing or wrong.
@@ -56,17 +59,21 @@ def test(args):
     check_data(cfg, ('test',))
     host = import_host(cfg)
     check_classes(cfg, ('test',))
+    check_config(cfg, ('test',))
     if args.show_dir:
         draw_predictions(cfg, host, args.show_dir)
     if args.tta:
         add_tta(cfg, host)
-    runner = RUNNERS.build(cfg)
-    if out and out.suffix != '.json':
-        runner.test_evaluator.metrics.append(_dump_metric(host)(out_file_path=str(out)))
-    metrics = runner.test()
+    with config_mistakes(cfg):
+        runner = RUNNERS.build(cfg)
+        if out and out.suffix != '.json':
+            runner.test_evaluator.metrics.append(_dump_metric(host)(out_file_path=str(out)))
+        metrics = runner.test()
     if out and out.suffix == '.json' and is_main_process():
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({key: float(value) for key, value in metrics.items()}, indent=2) + '\n')
+        plain = {key: float(value) for key, value in metrics.items()}
+        plain[UNREADABLE] = int(plain.get(UNREADABLE, 0))
+        out.write_text(json.dumps(plain, indent=2) + '\n')
     if out:
         say(f'written: {out}')
     return metrics

@@ -1,11 +1,13 @@
 """Train a detector, segmentor or classifier: one entry for all three hosts."""
 from mmengine.registry import RUNNERS
-from mmengine.runner import find_latest_checkpoint
 
 from .check_data import check_classes, check_data
 from .config import add_tensorboard, apply_common_arguments, import_host, load_config
+from .config_checks import check_config
+from .config_types import config_mistakes
 from .errors import UserError, say
 from .own_data import apply_own_data
+from .resume_file import check_resume, find_resume
 from .weights import check_file
 
 
@@ -41,8 +43,9 @@ def train(args):
         UserError: Where something that the user gave is missing or wrong; found before a model is built.
     """
     cfg = prepare(args)
-    runner = RUNNERS.build(cfg)
-    runner.train()
+    with config_mistakes(cfg):
+        runner = RUNNERS.build(cfg)
+        runner.train()
     return runner
 
 
@@ -71,6 +74,7 @@ def prepare(args):
     check_data(cfg, parts)
     import_host(cfg)
     check_classes(cfg, parts)
+    check_config(cfg, parts)
     if 'pretrained' in cfg and not cfg.pretrained and not cfg.get('load_from'):
         say('pretrained = None: training starts from scratch. A backbone of your own goes in by '
             '--cfg-options pretrained=FILE, a whole checkpoint by load_from=FILE (tools/train.py writes both)')
@@ -104,10 +108,17 @@ def _apply_train_arguments(cfg, args):
 
 
 def _apply_resume(cfg, args):
-    if args.resume is None:
+    """Choose the checkpoint to go on from; ``resume = True`` in a config counts as ``--resume``."""
+    path = args.resume or ((cfg.get('load_from') or 'auto') if cfg.get('resume') else None)
+    if path is None:
         return
-    newest = find_latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
-    if newest is None:
+    if path == 'auto':
+        hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+        path = find_resume(cfg.work_dir, hook.get('out_dir'))
+    else:
+        check_resume(path)
+    if path is None:
         say(f'--resume: {cfg.work_dir} holds no checkpoint yet, so training starts at the beginning')
+        cfg.resume = False
         return
-    cfg.resume, cfg.load_from = True, newest
+    cfg.resume, cfg.load_from = True, path

@@ -6,12 +6,13 @@ from mmengine.model.test_time_aug import BaseTTAModel
 from mmengine.runner import CheckpointLoader
 
 from .errors import UserError, say
+from .safe_load import register_safe_schemes
 
 COUNTER = 'num_batches_tracked'  # BatchNorm's counter: old and converted files lack it, and nothing here reads it
 
 
 def read_checkpoint(path, purpose):
-    """Load a checkpoint on the CPU through mmengine's loader.
+    """Load a checkpoint on the CPU, running nothing of it (:mod:`mmaffnet.engine.safe_load`).
 
     Args:
         path (str): A file, or an address that mmengine knows.
@@ -21,12 +22,15 @@ def read_checkpoint(path, purpose):
         dict: With the keys ``state_dict`` and ``meta``; a bare state dict is put into that form.
 
     Raises:
-        UserError: Where the file is missing or is no checkpoint.
+        UserError: Where the file is missing, damaged, refused or is no checkpoint.
     """
     check_file(path, purpose)
+    register_safe_schemes()
     try:
         checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
-    except Exception as error:  # zip, pickle and reader errors of many kinds, all about this one file
+    except UserError as error:
+        raise UserError(f'{purpose} {error}') from error
+    except Exception as error:  # what storage backends raise is of many kinds, all about this one file
         raise UserError(f'{purpose} {path} cannot be read as a checkpoint: {type(error).__name__}: '
                         f'{" ".join(str(error).split())[:200]}') from error
     return normalised(checkpoint, path, purpose)

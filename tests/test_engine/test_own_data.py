@@ -129,5 +129,5 @@ def test_categories_of_real_coco(data_root):
 @pytest.mark.parametrize('text', ['', '{"images": []}', '{"images": [], "categories": [{"id": 1, "na', '[1, 2'])
 def test_a_file_without_categories_is_named(tmp_path, text):
     (tmp_path / 'a.json').write_text(text)
-    with pytest.raises(UserError, match=r'a\.json'):
+    with pytest.raises(UserError, match=r'a\.json (is empty|has no list|lacks|is no COCO|is cut short|holds)'):
         coco_categories(tmp_path / 'a.json')

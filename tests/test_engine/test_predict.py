@@ -1,7 +1,13 @@
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image, ImageOps
 
+from mmaffnet.engine.cli import predict_main
+from mmaffnet.engine.config import import_host, load_config
 from mmaffnet.engine.errors import UserError
 from mmaffnet.engine.predict import find_images, output_names
 
@@ -31,3 +37,66 @@ def test_no_two_pictures_are_written_to_one_file(tmp_path):
     places = [str(tmp_path / 'x'), str(tmp_path / 'y')]
     assert output_names(find_images(places), places) == ['a_jpg', 'a_png', 'sub/a', 'a_jpg_1', 'b']
     assert output_names([Path('p/b.jpg')], ['p/b.jpg']) == ['b']
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """An untrained detector."""
+    from mmengine.model import revert_sync_batchnorm
+    from mmengine.registry import MODELS
+    cfg = load_config('ssdlite_affnet-et_8xb16-200e_coco')
+    import_host(cfg)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    model.init_weights()
+    torch.save(dict(state_dict=model.state_dict(), meta=dict()), tmp_path / 'untrained.pth')
+    return tmp_path / 'untrained.pth'
+
+
+def write_odd_pictures(photo, folder):
+    """Write a photograph as all kinds of files, sound and damaged; returns names of the damaged ones."""
+    folder.mkdir()
+    turned = Image.Exif()
+    turned[0x0112] = 8
+    translucent = photo.copy()
+    translucent.putalpha(128)
+    for name, image, options in (
+            ('plain.png', photo, {}), ('alpha.png', translucent, {}), ('png_named.jpg', photo, dict(format='PNG')),
+            ('photo.jpg', photo, {}), ('grey.jpg', photo.convert('L'), {}), ('cmyk.jpg', photo.convert('CMYK'), {}),
+            ('deep.png', Image.fromarray(np.asarray(photo.convert('L')).astype(np.uint16) * 256), {}),
+            ('palette.png', photo.quantize(64), {}), ('turned.jpg', photo, dict(exif=turned)),
+            ('pixel.jpg', photo.resize((1, 1)), {}), ('strip.jpg', photo.resize((4000, 10)), {})):
+        image.save(folder / name, **options)
+    whole = (folder / 'photo.jpg').read_bytes()
+    damaged = {'empty.jpg': b'', 'cut.jpg': whole[:len(whole) // 2], 'text.jpg': b'Dear reader, this is no picture.'}
+    for name, content in damaged.items():
+        (folder / name).write_bytes(content)
+    return sorted(damaged)
+
+
+@pytest.mark.slow
+def test_sound_pictures_are_predicted_on_and_damaged_ones_named(tmp_path, data_root, checkpoint, capsys):
+    photo = Image.open(sorted((data_root / 'coco' / 'val2017').glob('*.jpg'))[0]).convert('RGB')
+    folder, out = tmp_path / 'odd', tmp_path / 'out'
+    damaged = write_odd_pictures(photo, folder)
+    with pytest.raises(SystemExit) as stop:
+        predict_main([str(folder), '--config', 'ssdlite_affnet-et_8xb16-200e_coco', '--checkpoint', str(checkpoint),
+                      '--out', str(out), '--device', 'cpu'])
+    assert stop.value.code == 1
+    said = capsys.readouterr().out
+    left_out = [line for line in said.splitlines() if line.startswith('left out: ')]
+    reasons = {'cut.jpg': 'image file is truncated', 'empty.jpg': 'the file is empty (0 bytes)',
+               'text.jpg': "it is no picture of a known format (it starts with b'Dear reader,')"}
+    assert len(left_out) == 3 and '11 of 14 pictures done' in said
+    for line, name in zip(left_out, damaged, strict=True):
+        assert line.startswith(f'left out: picture {folder / name} cannot be used: {reasons[name]}')
+    found = {Path(item['image']).name: item for item in map(json.loads, (
+        path.read_text() for path in (out / 'preds').iterdir()))}
+    for name, item in found.items():
+        with Image.open(folder / name) as image:
+            assert (item['width'], item['height']) == ImageOps.exif_transpose(image).size, name  # as viewers show it
+    assert (found['turned.jpg']['width'], found['turned.jpg']['height']) == photo.size[::-1]
+    assert len(found['plain.png']['detections']) > 10
+    for name in ('alpha.png', 'png_named.jpg'):
+        assert found[name]['detections'] == found['plain.png']['detections']
+    with Image.open(out / 'vis' / 'turned.jpg') as drawn:
+        assert drawn.size == photo.size[::-1]

@@ -76,7 +76,7 @@ def test_counters_may_be_missing(backbone, tmp_path):
 
 
 @pytest.mark.parametrize(('content', 'hint'), [
-    (None, 'not found'), (b'', 'cannot be read'), (b'no pickle', 'cannot be read'), ([1, 2], 'a list, not a dict'),
+    (None, 'not found'), (b'', 'is empty'), (b'no pickle', 'is no checkpoint'), ([1, 2], 'a list, not a dict'),
     ({'epoch': 3}, 'has no tensors'), ({'state_dict': {}}, 'has no tensors')])
 def test_files_that_are_no_checkpoint_are_named(content, hint, tmp_path):
     path = tmp_path / 'w.pth'

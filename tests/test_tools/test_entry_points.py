@@ -50,7 +50,7 @@ def echo(tmp_path):
 def test_dist_train_passes_everything_on_unbroken(echo):
     code, lines, _ = echo('dist_train.sh', 'my config.py', '2', '--work-dir', 'a b', '--cfg-options', 'x="[1, 2]"')
     assert code == 0
-    assert lines[:5] == ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
+    assert lines[:5] == ['-m', 'mmaffnet.engine.launch', '--standalone', '--nproc_per_node', '2']
     assert lines[5] == str(TOOLS / 'train.py')
     assert lines[6:-1] == ['my config.py', '--launcher', 'pytorch', '--work-dir', 'a b', '--cfg-options', 'x="[1, 2]"']
     assert Path(lines[-1].removeprefix('path=')).resolve() == TOOLS.parent

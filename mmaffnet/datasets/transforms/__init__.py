@@ -2,9 +2,10 @@
 
 from importlib.util import find_spec
 
+from .loading import LoadImageFromFile
 from .photometric import RandomPhotometricDistort
 
-__all__ = ['RandomPhotometricDistort']
+__all__ = ['LoadImageFromFile', 'RandomPhotometricDistort']
 
 if find_spec('mmdet') is not None:
     from .ssd_crop import SSDRandomCrop  # noqa: F401

@@ -230,8 +230,9 @@ def _arch(arch: str | dict) -> dict:
 
 def _indices(out_indices: int | Sequence[int]) -> tuple[int, ...]:
     """Non-negative output indices in the order asked for."""
-    given = (out_indices, ) if isinstance(out_indices, int) else tuple(out_indices)
-    indices = tuple(i + len(LAYERS) if i < 0 else i for i in given)
+    given = (out_indices, ) if isinstance(out_indices, int) else out_indices
+    numbers = isinstance(given, Sequence) and all(isinstance(i, int) for i in given)
+    indices = tuple(i + len(LAYERS) if i < 0 else i for i in given) if numbers else ()
     if not indices or any(not 0 <= i < len(LAYERS) for i in indices) or len(set(indices)) != len(indices):
         raise ValueError(f'out_indices must be different numbers from -6 to 5 ({", ".join(LAYERS)}), '
                          f'got {out_indices!r}')
