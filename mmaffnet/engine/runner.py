@@ -16,6 +16,7 @@ from .errors import UserError, say
 from .evaluator import CheckedEvaluator
 from .loops import with_exact_loop
 from .own_data import apply_own_data
+from .process_group import left_in_order
 from .resume_hook import keep_seed
 from .safe_load import register_safe_schemes
 from .samplers import FullBatchSampler, with_full_batches
@@ -225,9 +226,19 @@ class AFFNetRunner(Runner):
             torch.nn.Module: The trained model.
         """
         try:
-            return super().train()
+            with left_in_order():
+                return super().train()
         finally:
             stop_request.restore()
+
+    def test(self):
+        """Evaluate.
+
+        Returns:
+            dict: The metrics.
+        """
+        with left_in_order():
+            return super().test()
 
     def _init_model_weights(self):
         super()._init_model_weights()

@@ -100,12 +100,13 @@ class TerminationHook(Hook):
                 self._end(runner, dict(epoch=runner.epoch, iter=runner.iter))
 
     def after_run(self, runner):
-        """Give SIGTERM back.
+        """Leave no collective under way, and give SIGTERM back.
 
         Args:
             runner (Runner): The run.
         """
-        self._under_way.clear()
+        if self._training(runner):
+            self._agreed(wait=True)
         stop_request.restore()
 
     def _training(self, runner):
@@ -135,6 +136,8 @@ class TerminationHook(Hook):
             saved = _last_saved(runner)
         # A rank that leaves before rank 0 has saved would make the launcher kill it.
         barrier()
+        for work, _ in self._under_way:
+            work.wait()
         raise terminated(saved or stop_request.last_saved)
 
 

@@ -123,7 +123,7 @@ def on_two_ranks(commands, cwd):
         [sys.executable, '-m', 'mmaffnet.engine.launch', '--standalone', '--nproc_per_node', '2', script,
          json.dumps(commands)], cwd=cwd, text=True, capture_output=True, timeout=150,
         env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'))
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     return done.stdout
 
 
