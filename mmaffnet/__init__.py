@@ -20,13 +20,16 @@ except ImportError as error:
 if _ROOT_MODELS.module_dict.get('AFFNet') is not AFFNet:
     _ROOT_MODELS.register_module(module=AFFNet, force=True)
 
-__all__ = ['AFFNet', '__version__']
+__all__ = ['AFFNet', '__version__', 'create_model']  # noqa: F822  create_model: __getattr__
 
 _DETECTION_PARTS = ('SSDLiteNeck', 'SSDLiteHead', 'SSDLiteAnchorGenerator', 'SmoothedBboxOverlaps2D',
                     'CocoDataset')
 
 
 def __getattr__(name: str):
+    if name == 'create_model':  # only who asks for it imports what reads checkpoints
+        from .factory import create_model
+        return create_model
     # Reached through mmengine's lookup of a name that no registry holds: say why.
     if name in _DETECTION_PARTS:
         cause = _import_error(name)

@@ -7,13 +7,14 @@ from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmaffnet',
-                  locations=['mmaffnet.models', 'mmaffnet.models.detection'])
+                  locations=['mmaffnet.models', 'mmaffnet.models.detection', 'mmaffnet.models.segmentation'])
 TASK_UTILS = Registry('task util', parent=MMENGINE_TASK_UTILS, scope='mmaffnet',
                       locations=['mmaffnet.models.detection'])
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='mmaffnet', locations=['mmaffnet.datasets'])
@@ -26,6 +27,8 @@ HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmaffnet', locations=['mm
 OPTIM_WRAPPERS = Registry('optim wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='mmaffnet',
                           locations=['mmaffnet.engine'])
 LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmaffnet', locations=['mmaffnet.engine'])
+PARAM_SCHEDULERS = Registry('parameter scheduler', parent=MMENGINE_PARAM_SCHEDULERS, scope='mmaffnet',
+                            locations=['mmaffnet.engine'])
 RUNNERS = Registry('runner', parent=MMENGINE_RUNNERS, scope='mmaffnet', locations=['mmaffnet.engine'])
 
 # Without a parent: the name of a mixer ("Identity") means nothing outside an AFF block.

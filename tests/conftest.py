@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / 'tests' / 'data' / 'reference'
+BUILT_FROM = ('mmaffnet', 'configs', 'tools', 'pyproject.toml', 'setup.py', 'MANIFEST.in', 'model-index.yml', 'LICENSE',
+              'README.md')
 
 
 @pytest.fixture(scope='session')
@@ -59,6 +62,41 @@ def run_tool():
             capture_output=True, env={**os.environ, **(env or {})})
 
     return run
+
+
+@pytest.fixture(scope='session')
+def check_wheel():
+    """The program .ci/check_wheel.py."""
+    spec = importlib.util.spec_from_file_location('check_wheel', ROOT / '.ci' / 'check_wheel.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='session')
+def wheel(tmp_path_factory):
+    """A wheel built from a copy that holds what must not be shipped: data, results, a build folder of yesterday."""
+    copy = tmp_path_factory.mktemp('checkout')
+    ignored = shutil.ignore_patterns('__pycache__', '.mim', '*.egg-info')
+    for name in BUILT_FROM:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, copy / name)
+    for name in ('build/lib/mmaffnet/removed.py', 'build/lib/mmaffnet/.mim/configs/removed.py', 'tests/test_x.py',
+                 'data/coco/train2017/1.jpg', 'work_dirs/run/epoch_1.pth', 'configs/ssdlite/notes.txt'):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text('')
+    done = subprocess.run([sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--no-cache-dir',
+                           '-q', '-w', copy / 'dist', copy], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next((copy / 'dist').glob('*.whl'))
+
+
+@pytest.fixture(scope='session')
+def installed(check_wheel, wheel, tmp_path_factory):
+    """Folder of programs of an environment that has the wheel, and the hosts of this one."""
+    return check_wheel.install(wheel, tmp_path_factory.mktemp('installed') / 'environment')
 
 
 def pytest_collection_modifyitems(items):

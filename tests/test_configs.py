@@ -31,6 +31,8 @@ def test_config_builds(config_root, path):
     cfg = Config.fromfile(config_root / path)
     scope = cfg.default_scope
     pytest.importorskip(scope)
+    if 'TIMMBackbone' in str(cfg.model):
+        pytest.importorskip('timm')
     init_default_scope(scope)
     model = registry(scope, 'MODELS').build(cfg.model)
     assert sum(p.numel() for p in model.parameters()) > 500_000
@@ -77,6 +79,29 @@ def test_what_users_change_most_stands_first(config_root, path):
     code = (config_root / path).read_text().split('_base_ = ')[1]
     names = [line.split(' = ')[0] for line in code.splitlines() if ' = ' in line and line[0].isalpha()]
     assert names[:6] == ['data_root', 'classes', 'pretrained', 'train_dataloader', 'train_cfg', 'optim_wrapper']
+
+
+@pytest.mark.parametrize('path', [path for path in LEAVES if path.startswith('comparisons/')])
+def test_comparisons_have_our_recipe(config_root, path):
+    cfg = Config.fromfile(config_root / path)
+    head, _, rest = Path(path).stem.split('_', 2)
+    base = Config.fromfile(config_root / head / f'{head}_affnet-base_{rest}.py')
+    for name in set(cfg) - {'model', 'sync_bn'}:
+        assert cfg[name] == base[name], name
+    for part in ('data_preprocessor', 'train_cfg', 'test_cfg'):
+        assert cfg.model[part] == base.model[part]
+
+
+@pytest.mark.parametrize('path', [path for path in LEAVES if path.startswith('deeplabv3/')])
+def test_segmentation_loss_is_torchs_mean_over_labelled_pixels(config_root, path):
+    pytest.importorskip('mmseg')
+    cfg = Config.fromfile(config_root / path)
+    logits, mask = torch.randn(2, 21, 8, 8), torch.randint(21, (2, 8, 8))
+    mask[:, :3] = 255
+    expected = torch.nn.functional.cross_entropy(logits, mask, ignore_index=255).item()
+    for head, weight in ((cfg.model.decode_head, 1.0), (cfg.model.auxiliary_head, 0.4)):
+        loss = registry('mmseg', 'MODELS').build(head.loss_decode)
+        assert loss(logits, mask, ignore_index=255).item() == pytest.approx(weight * expected, rel=1e-5)
 
 
 # The learning rate in closed form

@@ -9,10 +9,12 @@ from .plain import PlainCheckpointHook, RestoreCheckpointHook
 from .resume_hook import ExactResumeHook
 from .runner import AFFNetRunner
 from .samplers import FullBatchSampler
+from .schedulers import WarmupCosineLR
 from .termination import TerminationHook
 from .watchdog import WatchdogHook
 
 __all__ = [
     'AFFNetRunner', 'AtomicCheckpointHook', 'BadPictureHook', 'CheckpointFitHook', 'EpochBasedTrainLoop',
     'ExactResumeHook', 'FiniteLossHook', 'FullBatchSampler', 'IterBasedTrainLoop', 'PlainCheckpointHook',
-    'RestoreCheckpointHook', 'SyncNormBuffersHook', 'TerminationHook', 'UserError', 'WatchdogHook']
+    'RestoreCheckpointHook', 'SyncNormBuffersHook', 'TerminationHook', 'UserError', 'WarmupCosineLR',
+    'WatchdogHook']

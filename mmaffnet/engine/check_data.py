@@ -3,6 +3,7 @@ import json
 import mmap
 from pathlib import Path
 
+from .check_labels import check_class_folders, check_masks
 from .errors import UserError
 from .own_data import data_path, leaf_datasets, metric_configs
 
@@ -39,7 +40,7 @@ def check_data(cfg, parts):
 
 
 def check_classes(cfg, parts):
-    """Check that the annotation files have the classes that the config names, in its order.
+    """Check that annotation files, masks and class folders have the classes that the config names, in its order.
 
     Args:
         cfg (Config): As for :func:`check_data`; its host must have been imported.
@@ -51,6 +52,11 @@ def check_classes(cfg, parts):
     for part in parts:
         for dataset in leaf_datasets(cfg.get(f'{part}_dataloader')):
             _check_coco_classes(cfg, dataset)
+            if (dataset.get('metainfo') or {}).get('classes') is not None:
+                if cfg.get('default_scope') == 'mmseg':
+                    check_masks(cfg, dataset)
+                elif cfg.get('default_scope') == 'mmpretrain':
+                    check_class_folders(dataset)
 
 
 def use_checked_coco(cfg):
@@ -148,6 +154,8 @@ def _paths(dataset):
     for folder in prefix.values() if isinstance(prefix, dict) else [prefix]:
         if folder:
             yield 'folder', data_path(dataset, folder)
+    if dataset.get('split') and not prefix:  # mmpretrain's ImageNet
+        yield 'folder', data_path(dataset, dataset.split)
 
 
 def _missing(part, dataset, what, path):

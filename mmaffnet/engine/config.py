@@ -13,8 +13,9 @@ from .safe_load import register_safe_schemes
 # Top-level keys that mmengine, the hosts or this package read although a config need not name them.
 OPTIONAL_KEYS = (set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}) | {
     'activation_checkpointing', 'classes', 'compile', 'custom_imports', 'data_root', 'efficient_conv_bn_eval',
-    'find_unused_parameters', 'max_bad_share', 'model_wrapper_cfg', 'pretrained', 'runner_type', 'sync_bn',
-    'train_ann_file', 'train_image_dir', 'tta_model', 'tta_pipeline', 'val_ann_file', 'val_image_dir', 'watchdog'}
+    'find_unused_parameters', 'img_suffix', 'max_bad_share', 'model_wrapper_cfg', 'pretrained', 'reduce_zero_label',
+    'runner_type', 'seg_map_suffix', 'sync_bn', 'train_ann_file', 'train_image_dir', 'train_mask_dir', 'tta_model',
+    'tta_pipeline', 'val_ann_file', 'val_image_dir', 'val_mask_dir', 'watchdog'}
 
 HOSTS = {'mmdet': 'detection', 'mmseg': 'segmentation', 'mmpretrain': 'classification'}
 

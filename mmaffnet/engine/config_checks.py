@@ -45,6 +45,8 @@ def _check_keys(cfg, node, path):
     target = our_class(node.get('type'), path)
     if target is not None:
         allowed = accepted_keys(target)
+        if hasattr(target, 'build_iter_from_epoch'):  # mmengine's builder of schedulers takes this one out
+            allowed = allowed | {'convert_to_iter_based'}
         for key in node:
             if key not in allowed | CONSUMED and not (key == 'requires_grad' and 'norm_cfg' in path):
                 close = difflib.get_close_matches(str(key), sorted(allowed), n=3, cutoff=0.6)

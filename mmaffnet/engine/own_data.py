@@ -6,6 +6,7 @@ carry such changes on. What is written out in a data set itself always wins.
 """
 import os
 
+from .config import import_host
 from .errors import UserError
 from .paths import assigned_value, config_chain
 
@@ -13,18 +14,21 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def apply_own_data(cfg):
-    """Carry ``data_root``, ``classes``, ``{train,val}_ann_file`` and ``{train,val}_image_dir`` on; idempotent.
+    """Carry ``data_root``, ``classes``, ``{train,val}_{ann_file,image_dir,mask_dir}``, suffixes and
+    ``reduce_zero_label`` on; idempotent.
 
     Args:
         cfg (Config): Changed in place.
 
     Raises:
-        UserError: Where ``classes`` is no list of different names.
+        UserError: Where ``classes`` is no list of different names, or ``reduce_zero_label`` stands without them.
     """
     for loader in LOADERS:
         for dataset in leaf_datasets(cfg.get(loader)):
             _apply_files(cfg, dataset, 'train' if loader == 'train_dataloader' else 'val')
             _apply_root(cfg, dataset)
+    if cfg.get('default_scope') == 'mmseg':
+        _apply_own_masks(cfg)
     if cfg.get('classes'):
         apply_classes(cfg, cfg.classes)
     for part in ('val', 'test'):
@@ -49,7 +53,9 @@ def apply_classes(cfg, classes):
             dataset.metainfo = dict(dataset.get('metainfo') or {}, classes=classes)
             _drop_palette_of_other_classes(dataset.metainfo, len(classes))
     for part in ('model', 'data_preprocessor'):
-        _set_everywhere(cfg.get(part), 'num_classes', len(classes))
+        _change_everywhere(cfg.get(part), 'num_classes', lambda _: len(classes))
+    for part in ('model', 'val_evaluator', 'test_evaluator'):
+        _change_everywhere(cfg.get(part), 'topk', lambda topk: _possible_topk(topk, len(classes)))
 
 
 def leaf_datasets(dataloader):
@@ -105,10 +111,58 @@ def _apply_root(cfg, dataset):
 def _apply_files(cfg, dataset, part):
     if cfg.get(f'{part}_ann_file') is not None:
         dataset.ann_file = cfg[f'{part}_ann_file']
+    prefix = dataset.get('data_prefix')
+    prefix = dict(prefix) if isinstance(prefix, dict) else {}
     if cfg.get(f'{part}_image_dir') is not None:
-        prefix = dataset.get('data_prefix')
-        key = 'img_path' if isinstance(prefix, dict) and 'img_path' in prefix else 'img'
-        dataset.data_prefix = dict(prefix if isinstance(prefix, dict) else {}, **{key: cfg[f'{part}_image_dir']})
+        key = 'img_path' if 'img_path' in prefix or cfg.get('default_scope') in ('mmseg', 'mmpretrain') else 'img'
+        dataset.data_prefix = prefix = dict(prefix, **{key: cfg[f'{part}_image_dir']})
+    if cfg.get(f'{part}_mask_dir') is not None:
+        dataset.data_prefix = dict(prefix, seg_map_path=cfg[f'{part}_mask_dir'])
+    for key in ('img_suffix', 'seg_map_suffix'):
+        if cfg.get(key) is not None:
+            dataset[key] = cfg[key]
+
+
+def _apply_own_masks(cfg):
+    """Read masks of classes of one's own by mmseg's general data set: ADE20K's and VOC's know their own classes only.
+
+    Where the classes are some of the host data set's own, they choose among its labels, as mmseg has it; with
+    ``reduce_zero_label`` the masks are one's own whatever the names.
+    """
+    reduce_zero_label = cfg.get('reduce_zero_label')
+    if not cfg.get('classes'):
+        if reduce_zero_label is not None:
+            raise UserError(f'reduce_zero_label = {reduce_zero_label} is for masks of your own, but classes is not '
+                            'set: name them, or leave reduce_zero_label out')
+        return
+    for dataset in [dataset for loader in LOADERS for dataset in leaf_datasets(cfg.get(loader))]:
+        known = host_classes(cfg, dataset)
+        own = bool(known) and (reduce_zero_label is not None or not set(cfg.classes) <= set(known))
+        if own:
+            dataset.type = 'BaseSegDataset'
+        if own or reduce_zero_label is not None:
+            dataset.reduce_zero_label = bool(reduce_zero_label)
+            for node in (dataset, cfg.get('tta_pipeline')):  # pipelines may say it a second time
+                _change_everywhere(node, 'reduce_zero_label', lambda _: bool(reduce_zero_label))
+
+
+def host_classes(cfg, dataset):
+    """Find the classes that a data set of mmseg knows by itself.
+
+    Args:
+        cfg (Config): With ``default_scope`` 'mmseg'.
+        dataset (dict): Config of a data set.
+
+    Returns:
+        tuple[str] | None: ADE20K's for ``ADE20KDataset``, and so on; None where the masks' meaning is the config's.
+
+    Raises:
+        UserError: Where mmseg cannot be imported.
+    """
+    import_host(cfg)
+    from mmseg.registry import DATASETS
+    found = DATASETS.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
+    return getattr(found, 'METAINFO', {}).get('classes')
 
 
 def _apply_metric_files(cfg, part):
@@ -132,11 +186,18 @@ def _drop_palette_of_other_classes(metainfo, num_classes):
         del metainfo['palette']
 
 
-def _set_everywhere(node, key, value):
+def _possible_topk(topk, num_classes):
+    """Leave out what so few classes do not allow: five guesses among three names are always right."""
+    if isinstance(topk, int):
+        return min(topk, num_classes)
+    return tuple(k for k in topk if k <= num_classes) or (1, )
+
+
+def _change_everywhere(node, key, change):
     if isinstance(node, dict):
         if key in node:
-            node[key] = value
+            node[key] = change(node[key])
         node = list(node.values())
     if isinstance(node, list | tuple):
         for child in node:
-            _set_everywhere(child, key, value)
+            _change_everywhere(child, key, change)

@@ -20,8 +20,10 @@ from .process_group import left_in_order
 from .resume_hook import keep_seed
 from .safe_load import register_safe_schemes
 from .samplers import FullBatchSampler, with_full_batches
+from .schedulers import schedule_scaled
 from .stop_request import stop_request
 from .weights import load_backbone, unwrap
+from .workers import no_workers_left
 
 
 @RUNNERS.register_module()
@@ -78,6 +80,8 @@ class AFFNetRunner(Runner):
     def wrap_model(self, model_wrapper_cfg, model):
         """Wrap the model for distributed runs, on CPUs without SyncBN and without a device number.
 
+        ``sync_bn = 'timm'`` in a config (beside mmengine's 'torch' and 'mmcv') is for backbones of timm.
+
         Args:
             model_wrapper_cfg (dict | None): ``model_wrapper_cfg`` of the config.
             model (torch.nn.Module): The model.
@@ -91,6 +95,13 @@ class AFFNetRunner(Runner):
             model_wrapper_cfg = dict(model_wrapper_cfg or dict(
                 broadcast_buffers=False, find_unused_parameters=self.cfg.get('find_unused_parameters', False)))
             model_wrapper_cfg['device_ids'] = None
+        elif self.distributed and self.cfg.get('sync_bn') == 'timm' and not is_model_wrapper(model):
+            from timm.layers import convert_sync_batchnorm  # torch's would lose the activation inside timm's norms
+            model = convert_sync_batchnorm(model)
+            self.cfg.sync_bn = None
+            model = super().wrap_model(model_wrapper_cfg, model)
+            self.cfg.sync_bn = 'timm'  # for the config that is written into the work directory
+            return model
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_optim_wrapper(self, optim_wrapper):
@@ -108,6 +119,16 @@ class AFFNetRunner(Runner):
             optim_wrapper = {key: value for key, value in optim_wrapper.items() if key not in amp_only}
             optim_wrapper['type'] = 'OptimWrapper'
         return super().build_optim_wrapper(optim_wrapper)
+
+    def scale_lr(self, optim_wrapper, auto_scale_lr=None):
+        """Scale the learning rate with the batch, and with it the rates that a schedule names by themselves.
+
+        Args:
+            optim_wrapper (OptimWrapper): Changed in place.
+            auto_scale_lr (dict | None): ``auto_scale_lr`` of the config.
+        """
+        with schedule_scaled(self, optim_wrapper):
+            super().scale_lr(optim_wrapper, auto_scale_lr)
 
     def build_param_scheduler(self, scheduler):
         """Build the schedulers; one that names no end ends with the training.
@@ -226,7 +247,7 @@ class AFFNetRunner(Runner):
             torch.nn.Module: The trained model.
         """
         try:
-            with left_in_order():
+            with left_in_order(), no_workers_left(self):
                 return super().train()
         finally:
             stop_request.restore()
@@ -237,7 +258,7 @@ class AFFNetRunner(Runner):
         Returns:
             dict: The metrics.
         """
-        with left_in_order():
+        with left_in_order(), no_workers_left(self):
             return super().test()
 
     def _init_model_weights(self):

@@ -7,7 +7,7 @@ from .paths import config_chain, config_root, find_config, shipped_configs
 
 
 def add_config_arguments(parser):
-    """Add the three subcommands.
+    """Add the subcommands.
 
     Args:
         parser (argparse.ArgumentParser): Changed in place.
@@ -16,6 +16,8 @@ def add_config_arguments(parser):
     commands.add_parser('list', help='names of all shipped configs')
     show = commands.add_parser('print', help='one config with everything that it inherits')
     show.add_argument('name')
+    path = commands.add_parser('path', help='where the file of a shipped config is, for programs that want a path')
+    path.add_argument('name')
     copy = commands.add_parser('copy', help='copy a config and its base files, to be changed')
     copy.add_argument('name')
     copy.add_argument('folder', nargs='?', default='configs', help='where to (default: configs)')
@@ -35,6 +37,8 @@ def run_config_command(args):
         print('\n'.join(shipped_configs()))
     elif args.command == 'print':
         print(load_config(args.name).pretty_text)
+    elif args.command == 'path':
+        print(find_config(args.name).absolute())
     else:
         copied = copy_config(args.name, args.folder, args.force)
         print('\n'.join(f'written: {path}' for path in copied))

@@ -1,5 +1,7 @@
 """A run that is interrupted anywhere and resumed equals the undisturbed one: every log line, every bit of its state."""
 import argparse
+import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,10 @@ from mmengine.config import Config
 from mmaffnet.analysis.compare_resume import compare_resume, table
 from mmaffnet.engine.config import add_common_arguments
 from mmaffnet.engine.train import add_train_arguments, prepare
+
+spec = importlib.util.spec_from_file_location('small_recipes', Path(__file__).with_name('small_recipes.py'))
+small_recipes = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(small_recipes)
 
 DETECTOR = """
 _base_ = '{base}'
@@ -135,6 +141,9 @@ CONFIGS = [
     ('endless segmentor', endless_segmentor, ['iter:2', 'iter:4']),
     ('segmentor', segmentor, ['iter:3', 'iter:4']),
     ('classifier', classifier, ['epoch:1', 'epoch:2', 'iter:5']),
+    ('ade20k', small_recipes.ade20k, ['epoch:1', 'iter:4']),
+    ('voc', small_recipes.voc, ['epoch:1']),
+    ('imagenet', small_recipes.imagenet, ['epoch:1', 'iter:4']),
 ]
 
 

@@ -46,6 +46,8 @@ def test_chain_and_assigned_values(tmp_path):
 def test_config_command_lists_and_copies_what_can_be_read(tmp_path, monkeypatch, capsys):
     from mmengine.config import Config
     monkeypatch.chdir(tmp_path)
+    config_main(['path', 'ssdlite_affnet_coco'])
+    assert capsys.readouterr().out == f'{find_config("ssdlite_affnet_coco").absolute()}\n'
     config_main(['list'])
     assert 'ssdlite/ssdlite_affnet-et_8xb16-200e_coco.py' in capsys.readouterr().out.split()
     config_main(['copy', 'ssdlite_affnet_coco'])

@@ -2,10 +2,11 @@
 
 from importlib.util import find_spec
 
+from .gaussian_blur import RandomGaussianBlur
 from .loading import LoadImageFromFile
 from .photometric import RandomPhotometricDistort
 
-__all__ = ['LoadImageFromFile', 'RandomPhotometricDistort']
+__all__ = ['LoadImageFromFile', 'RandomGaussianBlur', 'RandomPhotometricDistort']
 
 if find_spec('mmdet') is not None:
     from .ssd_crop import SSDRandomCrop  # noqa: F401

@@ -124,7 +124,7 @@ class AFFNet(BaseModule):
             mixer = {**RELEASE_MIXER, **mixer}
         self._block = dict(token_mixer=mixer, variant=variant, mlp_ratio=self.arch['mlp_ratio'], with_cp=with_cp,
                            token_norm_cfg=token_norm_cfg or dict(type='GN', num_groups=1))
-        drop_paths = torch.linspace(0, drop_path_rate, sum(self.arch['blocks'])).tolist()
+        drop_paths = torch.linspace(0, drop_path_rate, sum(self.arch['blocks']), device='cpu').tolist()
 
         channels, mbconvs = self.arch['channels'], self.arch['mbconvs']
         strides, dilations = {32: ((2, 2), (1, 1)), 16: ((2, 1), (1, 1)), 8: ((1, 1), (1, 2))}[output_stride]

@@ -19,6 +19,18 @@ def build_norm(norm_cfg: dict, num_channels: int) -> nn.Module:
     return build_norm_layer(norm_cfg, num_channels)[1]
 
 
+def build_mixer(token_mixer: dict, embed_dims: int) -> nn.Module:
+    """Build a token mixer from its config."""
+    cfg = dict(token_mixer)
+    # Registry.build would search the host's registries for the mixer, or with our scope named build its activation
+    # there too, for which mmengine imports every host that is installed.
+    mixer = TOKEN_MIXERS.get(cfg.pop('type'))
+    if mixer is None:
+        raise KeyError(f'token mixer {token_mixer["type"]!r} is not registered; there are: '
+                       f'{", ".join(sorted(TOKEN_MIXERS.module_dict))}')
+    return mixer(embed_dims=embed_dims, **cfg)
+
+
 class AFFBlock(BaseModule):
     r"""Channel mixing by an MBConv, then token mixing by an adaptive frequency filter.
 
@@ -68,8 +80,7 @@ class AFFBlock(BaseModule):
         self.mlp = MBConv(embed_dims, embed_dims, mlp_ratio, with_skip=variant == 'release',
                           conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.norm2 = build_norm(token_norm_cfg, embed_dims)
-        # With the scope named, mmengine does not search the host's registries for a mixer.
-        self.token_mixer = TOKEN_MIXERS.build(dict(embed_dims=embed_dims, _scope_='mmaffnet', **token_mixer))
+        self.token_mixer = build_mixer(token_mixer, embed_dims)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def _forward(self, x: Tensor) -> Tensor:
