@@ -1,27 +1,8 @@
-# ImageNet column of the paper's Table 9; what it leaves out is from the framework of the authors' release.
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=300, val_interval=1)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+# ImageNet column of the paper's Table 9.
+_base_ = './adamw_no_norm_decay.py'
 
-optim_wrapper = dict(
-    type='AmpOptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.002, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
-    clip_grad=dict(max_norm=10),
-    # No decay on norms and biases. The mixer's b1 and b2 are biases of three dimensions, which mmengine's rules do not
-    # see; the release decays them, since it spares tensors of one dimension only.
-    paramwise_cfg=dict(
-        norm_decay_mult=0,
-        bias_decay_mult=0,
-        custom_keys={'token_mixer.b1': dict(decay_mult=0), 'token_mixer.b2': dict(decay_mult=0)}))
-
-# Iteration i < 20,000: 1e-6 + i (lr - 1e-6) / 20,000; then a cosine that changes once an epoch.
-param_scheduler = dict(
-    type='mmaffnet.WarmupCosineLR', by_epoch=True, convert_to_iter_based=True,
-    warmup_iters=20000, warmup_lr=1e-6, eta_min=0.0002)
-
-custom_hooks = [
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.0005, update_buffers=True, priority=49)
-]
-
-# --auto-scale-lr divides by 8 GPUs x 128.
-auto_scale_lr = dict(enable=False, base_batch_size=1024)
+train_cfg = dict(max_epochs=300, val_interval=1)
+optim_wrapper = dict(optimizer=dict(lr=0.002))
+# Iteration i < 20,000: 1e-6 + i (lr - 1e-6) / 20,000.
+param_scheduler = dict(warmup_iters=20000, warmup_lr=1e-6, eta_min=0.0002)
+auto_scale_lr = dict(base_batch_size=1024)  # --auto-scale-lr divides by 8 GPUs x 128
