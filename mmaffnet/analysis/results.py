@@ -130,7 +130,8 @@ def table(folder: str | Path, key: str) -> str:
         key (str): A metric, such as ``'accuracy/top1'``.
 
     Returns:
-        str: Best first; mean and standard deviation (of a sample, n - 1) where there are several seeds.
+        str: Best first; mean and standard deviation (of a sample, n - 1) where there are several seeds. The minutes
+        are those of the fastest seed: what other work on the machine did to the others is none of the model's.
 
     Raises:
         UserError: Where a run has no such metric.
@@ -142,12 +143,12 @@ def table(folder: str | Path, key: str) -> str:
     for config, runs in runs_of.items():
         values = [_last(records, key, run) for run, records in runs]
         spread = f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
-        mean, took = statistics.mean(values), statistics.mean(run.minutes for run, _ in runs)
+        mean, took = statistics.mean(values), min(run.minutes for run, _ in runs)
         rows.append((mean, [
             f'`{config}`', f'{runs[0][0].parameters:,}', str(runs[0][0].epochs), f'{mean:.2f}{spread}',
             ', '.join(f'{value:.2f}' for value in values), f'{took:.1f}']))
     rows.sort(key=lambda row: -row[0])
-    head = ['config', 'parameters', 'epochs', key, 'by seed', 'minutes a run']
+    head = ['config', 'parameters', 'epochs', key, 'by seed', 'minutes']
     lines = [head, ['---'] * len(head), *(cells for _, cells in rows)]
     return ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
 

@@ -138,7 +138,7 @@ def test_cifar10_is_trained(data_root, config_root, tmp_path, monkeypatch):
         few = [name for name in archive.namelist() if name.endswith(('/0000.jpg', '/0001.jpg'))]
         archive.extractall('data/cifar10', few)
     for name in ('affnet-et', 'mobilevit-xxs', 'mobilenet-v2'):
-        config = config_root / 'cifar10' / f'{name}_1xb64-30e_cifar10.py'
+        config = config_root / 'cifar10' / f'{name}_1xb64-18e_cifar10.py'
         train_main([str(config), '--seed', '0', '--work-dir', name, '--cfg-options', 'train_dataloader.batch_size=10',
                     'train_cfg.max_epochs=1', 'param_scheduler.warmup_iters=1', 'default_hooks.logger.interval=1'])
         checkpoint = torch.load(f'{name}/epoch_1.pth', weights_only=True)

@@ -1,4 +1,4 @@
-# Segmentation at 512x512, augmented as ADE20K and VOC are in the paper's Table 9; the files beside it add the data sets.
+# Segmentation at 512x512, augmented as ADE20K and VOC are in the paper's Table 9; files beside it add the data sets.
 # All resizing goes through Pillow, which antialiases; OpenCV's bicubic does not.
 bicubic = dict(backend='pillow', interpolation='bicubic')
 crop_size = (512, 512)
