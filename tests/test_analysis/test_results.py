@@ -95,11 +95,11 @@ def kept(tmp_path):
 
 
 def test_table(kept):
-    # mean 53, deviations -3, -1, 4: sqrt(26 / 2) = 3.606
+    # mean 53, deviations -3, -1, 4: sqrt(26 / 2) = 3.606; 8 of 8, 9 and 10 minutes
     assert table(kept, 'accuracy/top1') == (
         '| config | parameters | epochs | accuracy/top1 | by seed | minutes |\n'
         '| --- | --- | --- | --- | --- | --- |\n'
-        '| `b` | 1,234,567 | 2 | 53.00 ± 3.61 | 50.00, 52.00, 57.00 | 9.0 |\n'
+        '| `b` | 1,234,567 | 2 | 53.00 ± 3.61 | 50.00, 52.00, 57.00 | 8.0 |\n'
         '| `a` | 1,234,567 | 2 | 40.00 | 40.00 | 8.0 |\n')
     with pytest.raises(UserError, match="a-seed0 has no 'mIoU'; there are: loss, accuracy/top1"):
         table(kept, 'mIoU')
