@@ -1,6 +1,7 @@
 """Shared fixtures: paths, sample photographs, reference numbers, and a way to run a tool as a user does."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -62,6 +63,26 @@ def run_tool():
             capture_output=True, env={**os.environ, **(env or {})})
 
     return run
+
+
+@pytest.fixture
+def eight_photographs(data_root):
+    """Write a COCO-format set of the first eight annotated training photographs, for training and validation alike:
+    eight_photographs(folder) -> the annotation file's content."""
+    def write(target: Path) -> dict:
+        source = data_root / 'coco'
+        full = json.loads((source / 'annotations' / 'instances_train2017.json').read_text())
+        annotated = {annotation['image_id'] for annotation in full['annotations']}
+        images = [image for image in full['images'] if image['id'] in annotated][:8]
+        ids = {image['id'] for image in images}
+        full.update(images=images, annotations=[a for a in full['annotations'] if a['image_id'] in ids])
+        (target / 'annotations').mkdir(parents=True)
+        for part in ('train2017', 'val2017'):
+            (target / 'annotations' / f'instances_{part}.json').write_text(json.dumps(full))
+            (target / part).symlink_to(source / 'train2017')
+        return full
+
+    return write
 
 
 @pytest.fixture(scope='session')

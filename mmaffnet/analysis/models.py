@@ -15,6 +15,9 @@ from mmaffnet.engine.errors import UserError
 
 from .counting import Complexity, count
 
+# Transforms that set a picture's size; Pad comes on top of them.
+RESIZING = ('RandomResizedCrop', 'Resize', 'ResizeEdge', 'RandomCrop', 'CenterCrop')
+
 
 class HostMissing(UserError):
     """A config's host cannot be imported: rows that need it say so, and the rest of a table stands."""
@@ -69,26 +72,34 @@ def quiet():
         logging.disable(before)
 
 
-def input_size(cfg: Config) -> int:
-    """Side of the square pictures that a config trains on: the last size that its pipeline sets.
+def input_size(cfg: Config, part: str = 'test') -> int:
+    """Side that a config's pipeline gives a square picture, as the model sees it.
 
     Args:
-        cfg (Config): With ``train_dataloader``.
+        cfg (Config): With data loaders.
+        part (str): Whose pipeline: 'test', in whose size costs are given (YOLOX trains on larger pictures than it is
+            evaluated on), or 'train'. Defaults to 'test'.
 
     Returns:
-        int: The side in pixels.
+        int: The side in pixels. A picture that is not square, and keeps its shape, has another size.
 
     Raises:
         UserError: The pipeline fixes no square size.
     """
     size = None
-    for step in cfg.train_dataloader.dataset.pipeline:
+    for step in cfg[f'{part}_dataloader'].dataset.pipeline:
         kind = step['type'].split('.')[-1]
-        if kind in ('RandomResizedCrop', 'Resize', 'RandomCrop', 'CenterCrop'):
+        if kind in RESIZING:
             size = step.get('scale', step.get('crop_size'))
+            if step.get('keep_ratio') and isinstance(size, list | tuple):
+                size = min(size)   # fitted into a box of that width and height, or its transpose
+        elif kind == 'Pad' and step.get('size'):
+            size = step['size']
+        elif kind == 'Pad' and step.get('size_divisor') and isinstance(size, int):
+            size += -size % step['size_divisor']
     side = {size} if isinstance(size, int) else set(size or ())
     if len(side) != 1:
-        raise UserError(f'the train pipeline of {cfg.filename} sets no square input size, but {size!r}')
+        raise UserError(f'the {part} pipeline of {cfg.filename} sets no square input size, but {size!r}')
     return side.pop()
 
 
@@ -100,7 +111,7 @@ def count_config(name: str | Path, size: int | None = None, counter: str | None 
 
     Args:
         name (str | Path): Path or shipped name of a config.
-        size (int, optional): Side of the picture. Defaults to the one that the config trains on.
+        size (int, optional): Side of the picture. Defaults to the one that the config is evaluated on.
         counter (str, optional): See :func:`mmaffnet.analysis.counting.count`.
 
     Returns:

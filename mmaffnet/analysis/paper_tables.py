@@ -14,16 +14,17 @@ from .table2 import table_2
 from .table3 import table_3
 from .table8 import table_8
 from .table9 import table_9
+from .table11 import table_11
 
-TABLES = (2, 3, 8, 9)
+TABLES = (2, 3, 8, 9, 11)
 
 
 def make_tables(number: int, with_peers: bool = True) -> list[Table]:
     """One of the paper's tables, in one part or two.
 
     Args:
-        number (int): 2, 3, 8 or 9.
-        with_peers (bool): Also the rows of Tables 2 and 3 that are no AFFNet. Defaults to True.
+        number (int): One of :data:`TABLES`.
+        with_peers (bool): Also the rows of Tables 2, 3 and 11 that are no AFFNet. Defaults to True.
 
     Returns:
         list[Table]: Its parts.
@@ -31,7 +32,8 @@ def make_tables(number: int, with_peers: bool = True) -> list[Table]:
     Raises:
         UserError: There is no such table.
     """
-    makers = {2: lambda: table_2(with_peers), 3: lambda: table_3(with_peers), 8: table_8, 9: table_9}
+    makers = {2: lambda: table_2(with_peers), 3: lambda: table_3(with_peers), 8: table_8, 9: table_9,
+              11: lambda: table_11(with_peers)}
     if number not in makers:
         raise UserError(f'table {number} is none of those that are counted: {", ".join(map(str, TABLES))}')
     # Hosts print as they are imported, which would spoil JSON, and warn of torch's future, which is not about tables.
@@ -71,7 +73,7 @@ def add_arguments(parser) -> None:
     parser.add_argument('--table', type=int, choices=TABLES, required=True, help='number of the table in the paper')
     parser.add_argument('--format', choices=FORMATS, default='terminal', help='(default: terminal)')
     parser.add_argument('--out', help='file to write (default: standard output)')
-    parser.add_argument('--no-peers', action='store_true', help='of Tables 2 and 3 the rows of AFFNet only')
+    parser.add_argument('--no-peers', action='store_true', help='of Tables 2, 3 and 11 the rows of AFFNet only')
 
 
 def run(args) -> None:

@@ -37,7 +37,7 @@ def read_recipe(cfg: Config) -> dict[str, object]:
         'EMA': _mark(any(_plain(hook['type']) == 'EMAHook' for hook in cfg.get('custom_hooks', []))),
         'Weight Initialization': _initialization(cfg),
         'Dataset': _named(DATASETS, _plain(cfg.train_dataloader.dataset.type), cfg),
-        'Resolution': input_size(cfg),
+        'Resolution': input_size(cfg, 'train'),
         'RandAug': _mark('RandAugment' in steps),
         'CutMix': _mark('CutMix' in augments),
         'MixUp': _mark('Mixup' in augments),

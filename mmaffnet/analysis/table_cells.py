@@ -1,4 +1,4 @@
-"""What the rows of Tables 2, 3 and 8 share: units, differences, and rows whose host is missing."""
+"""What the rows of Tables 2, 3, 8 and 11 share: units, differences, and rows whose host is missing."""
 
 MEGA, GIGA = 1e6, 1e9
 NOT_TRAINED = 'not trained here'

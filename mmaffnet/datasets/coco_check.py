@@ -5,6 +5,7 @@ from mmaffnet.engine.errors import UserError
 
 from .coco_file import read_coco
 from .coco_findings import Report, image_name
+from .coco_masks import check_segmentation, shorten
 from .coco_pictures import check_pictures
 
 LIMIT = 1e9  # no picture is that wide: beyond it a number is as little a coordinate as NaN
@@ -116,7 +117,7 @@ def _check_categories(report, entries, classes):
     for index, category in enumerate(entries):
         if not isinstance(category, dict) or not _is_id(category.get('id')) \
                 or not isinstance(category.get('name'), str):
-            report.add('category_form', f'{_entry("category", category, index)}: {_shorten(category)}')
+            report.add('category_form', f'{_entry("category", category, index)}: {shorten(category)}')
             continue
         for seen, key, name in ((ids, 'id', 'category_ids'), (names, 'name', 'category_names')):
             if category[key] in seen:
@@ -161,7 +162,7 @@ def _check_annotations(report, entries, images, sizes, categories):
             boxes += 1
             shares += 0 < max(box) <= 1
         _check_area_and_crowd(add, annotation)
-        _check_segmentation(add, annotation, size)
+        check_segmentation(add, annotation, size, report.masks)
     # Single boxes of less than a pixel occur; most of a file do not.
     if boxes and shares > boxes / 2:
         report.add('normalised')
@@ -186,7 +187,7 @@ def _check_box(add, annotation, size):
     """Check the box; returns it where it is finite."""
     box = annotation.get('bbox')
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        add('bbox_form', f'bbox {_shorten(box)}' if 'bbox' in annotation else 'no bbox')
+        add('bbox_form', f'bbox {shorten(box)}' if 'bbox' in annotation else 'no bbox')
         return None
     x, y, w, h = box
     if not all(-LIMIT < value < LIMIT for value in box):  # false for NaN
@@ -211,39 +212,11 @@ def _check_area_and_crowd(add, annotation):
     area = annotation.get('area')
     # COCO's areas of crowds go up to the picture's; more than LIMIT squared is no number of pixels.
     if not _is_number(area) or not 0 <= area < LIMIT**2:
-        add('area_form', f'area {_shorten(area)}' if 'area' in annotation else 'no area')
+        add('area_form', f'area {shorten(area)}' if 'area' in annotation else 'no area')
     elif area == 0:
         add('area_zero', 'area 0')
     if annotation.get('iscrowd') not in (0, 1):
-        add('iscrowd', f'iscrowd {_shorten(annotation["iscrowd"])}' if 'iscrowd' in annotation else 'no iscrowd')
-
-
-def _check_segmentation(add, annotation, size):
-    segmentation = annotation.get('segmentation')
-    if not segmentation:
-        add('no_segmentation', 'no segmentation' if segmentation is None else f'segmentation {segmentation!r}')
-    elif isinstance(segmentation, dict):
-        expected = segmentation.get('size') if size is None else [size[1], size[0]]
-        if not isinstance(segmentation.get('counts'), str | list) or segmentation.get('size') != expected:
-            add('segmentation_form', f'encoded with counts {_shorten(segmentation.get("counts"), 20)} for (height, '
-                                     f'width) {_shorten(segmentation.get("size"))} instead of {expected}')
-    elif isinstance(segmentation, list):
-        sound = sum(map(_is_polygon, segmentation))
-        if not sound:
-            add('segmentation_form', f'segmentation {_shorten(segmentation)}')
-        elif sound < len(segmentation):
-            add('polygons', f'{len(segmentation) - sound} of {len(segmentation)} polygons')
-    else:
-        add('segmentation_form', f'segmentation {_shorten(segmentation)}')
-
-
-def _is_polygon(points):
-    if not isinstance(points, list) or len(points) < 6 or len(points) % 2:
-        return False
-    try:
-        return -LIMIT**2 < sum(points) < LIMIT**2  # one call for all points; false for NaN
-    except TypeError:
-        return False
+        add('iscrowd', f'iscrowd {shorten(annotation["iscrowd"])}' if 'iscrowd' in annotation else 'no iscrowd')
 
 
 def _is_id(value):
@@ -266,8 +239,3 @@ def _annotation_name(annotation, index, images):
     if not _is_id(key):
         return name
     return f'{name} of {image_name(images[key])}' if key in images else name
-
-
-def _shorten(value, limit=60):
-    text = repr(value)
-    return text if len(text) <= limit else text[:limit] + '…'

@@ -58,10 +58,14 @@ KINDS = {
     'id_zero': Kind('note', 'keep', 'say', "annotations of id 0 (COCO's evaluation takes a match with it for none: "
                     'number from 1)'),
     'no_segmentation': Kind('note', 'keep', 'keep', 'annotations without segmentation (needed for masks only)'),
-    'segmentation_form': Kind('note', 'keep', 'keep', 'segmentations without a polygon of three points, or encoded '
-                              'for another size than their image has'),
+    'segmentation_form': Kind('note', 'keep', 'keep', 'segmentations without a polygon of three points, or run '
+                              'lengths that are not those of their image'),
     'polygons': Kind('note', 'keep', 'keep', 'segmentations with polygons of an odd count or fewer than three points '
                      '(mmdet leaves these polygons out)'),
+    'first_polygon': Kind('note', 'keep', 'keep', 'segmentations whose first polygon has fewer than three points '
+                          "(COCO's evaluation of masks fails on it)"),
+    'polygon_points': Kind('note', 'keep', 'keep', 'segmentations with points that are not numbers, not finite or '
+                           'beyond 1e6'),
     'without_annotations': Kind('note', 'keep', 'keep', 'images without annotations'),
     'picture_missing': Kind('error', 'skip', 'keep', 'images that are not on the disk'),
     'picture_unreadable': Kind('error', 'skip', 'keep', 'pictures that cannot be read'),
@@ -71,9 +75,13 @@ KINDS = {
                             '(and so the boxes) are those before; the loader turns them'),
     'picture_unnamed': Kind('note', 'keep', 'keep', 'pictures in the folder that no image names'),
 }
-# With masks an annotation without one cannot be trained on, and fails in the evaluation.
-MASK_KINDS = dict(KINDS, **{name: dataclasses.replace(KINDS[name], severity='error', training='skip', evaluation='stop')
-                            for name in ('no_segmentation', 'segmentation_form')})
+# With masks an annotation without one cannot be trained on, and fails in the evaluation; points that are no numbers end
+# the process. mmdet leaves single polygons out by itself.
+MASK_KINDS = dict(
+    KINDS, polygons=dataclasses.replace(KINDS['polygons'], training='say', evaluation='say'),
+    first_polygon=dataclasses.replace(KINDS['first_polygon'], severity='error', evaluation='stop'),
+    **{name: dataclasses.replace(KINDS[name], severity='error', training='skip', evaluation='stop')
+       for name in ('no_segmentation', 'segmentation_form', 'polygon_points')})
 
 
 @dataclasses.dataclass

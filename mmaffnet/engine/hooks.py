@@ -92,8 +92,8 @@ def classes_of(checkpoint):
 
 
 def _num_classes(model):
-    for name in ('bbox_head', 'decode_head', 'head'):
-        head = getattr(model, name, None)
-        if hasattr(head, 'num_classes'):
-            return head.num_classes
-    return None
+    # Two-stage detectors have theirs one deeper, and several in a cascade.
+    stages = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
+    heads = [getattr(model, name, None) for name in ('bbox_head', 'decode_head', 'head')]
+    heads += stages if isinstance(stages, torch.nn.ModuleList) else [stages]
+    return next((head.num_classes for head in heads if hasattr(head, 'num_classes')), None)

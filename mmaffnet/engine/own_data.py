@@ -8,21 +8,24 @@ import os
 
 from .config import import_host
 from .errors import UserError
+from .image_size import apply_image_size
 from .paths import assigned_value, config_chain
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def apply_own_data(cfg):
-    """Carry ``data_root``, ``classes``, ``{train,val}_{ann_file,image_dir,mask_dir}``, suffixes and
-    ``reduce_zero_label`` on; idempotent.
+    """Carry ``data_root``, ``classes``, ``{train,val}_{ann_file,image_dir,mask_dir}``, suffixes,
+    ``reduce_zero_label`` and ``image_size`` on; idempotent.
 
     Args:
         cfg (Config): Changed in place.
 
     Raises:
-        UserError: Where ``classes`` is no list of different names, or ``reduce_zero_label`` stands without them.
+        UserError: Where ``classes`` is no list of different names, ``reduce_zero_label`` stands without them, or
+            ``image_size`` is no number of pixels.
     """
+    apply_image_size(cfg, _former_values(cfg, 'image_size'))
     for loader in LOADERS:
         for dataset in leaf_datasets(cfg.get(loader)):
             _apply_files(cfg, dataset, 'train' if loader == 'train_dataloader' else 'val')

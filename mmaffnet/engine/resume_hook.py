@@ -35,6 +35,25 @@ def keep_seed(cfg):
     cfg.randomness = dict(randomness, seed=seed)
 
 
+def keep_input_size(cfg):
+    """Let mmdet's multi-scale training of batches be done by ours, whose size survives a resume.
+
+    Args:
+        cfg (Config): Changed in place.
+    """
+    if cfg.get('default_scope') != 'mmdet' or not isinstance(cfg.get('model'), dict):
+        return
+    todo = [cfg.model.get('data_preprocessor')]
+    while todo:  # semi-supervised detectors have a preprocessor in theirs
+        node = todo.pop()
+        if isinstance(node, dict):
+            if node.get('type') in ('BatchSyncRandomResize', 'mmdet.BatchSyncRandomResize'):
+                node['type'] = 'mmaffnet.BatchSyncRandomResize'
+            node = list(node.values())
+        if isinstance(node, list | tuple):
+            todo.extend(node)
+
+
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
     """Seed every step, epoch and validation, note validations, and keep accumulated gradients.

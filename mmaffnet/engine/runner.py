@@ -17,7 +17,7 @@ from .evaluator import CheckedEvaluator
 from .loops import with_exact_loop
 from .own_data import apply_own_data
 from .process_group import left_in_order
-from .resume_hook import keep_seed
+from .resume_hook import keep_input_size, keep_seed
 from .safe_load import register_safe_schemes
 from .samplers import FullBatchSampler, with_full_batches
 from .schedulers import schedule_scaled
@@ -59,6 +59,7 @@ class AFFNetRunner(Runner):
         cfg = copy.deepcopy(cfg)
         apply_own_data(cfg)
         use_checked_coco(cfg)
+        keep_input_size(cfg)
         keep_seed(cfg)
         runner = super().from_cfg(cfg)
         use_checked_loading(runner)

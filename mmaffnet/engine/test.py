@@ -108,7 +108,7 @@ def add_tta(cfg, host):
         host (str): 'mmdet', 'mmseg' or 'mmpretrain'.
 
     Raises:
-        UserError: For segmentation without them: the host has no default.
+        UserError: Without them, for segmentation and instance masks: the hosts have no default.
     """
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
@@ -117,6 +117,9 @@ def add_tta(cfg, host):
         if host == 'mmseg':
             raise UserError(f'--tta needs tta_model and tta_pipeline in {cfg.filename}: mmseg has no default for them')
         pack = copy.deepcopy(dataset.pipeline[-1])
+        if 'mask_head' in cfg.model or 'mask_head' in (cfg.model.get('roi_head') or {}):
+            raise UserError(f'--tta needs tta_model and tta_pipeline in {cfg.filename}: mmdet has no default that '
+                            'merges instance masks')
         if host == 'mmdet':
             own = cfg.model.get('test_cfg') or {}
             cfg.tta_model = dict(type='DetTTAModel', tta_cfg=dict(

@@ -6,6 +6,6 @@ Elsewhere the backbone still builds, and asking for a detection part tells why i
 import_error: ImportError | None = None
 
 try:
-    from . import dense_heads, necks, task_modules  # noqa: F401
+    from . import data_preprocessors, dense_heads, necks, task_modules  # noqa: F401
 except ImportError as error:
     import_error = error

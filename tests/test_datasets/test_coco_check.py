@@ -94,7 +94,12 @@ ANNOTATIONS = {
     'id null': (lambda d: d['annotations'][0].update(id=None), 'annotation_form', 'id None'),
     'no segmentation': (annotation(segmentation=None), 'no_segmentation', 'no segmentation'),
     'two points': (annotation(segmentation=[[1, 2, 3, 4]]), 'segmentation_form', 'segmentation [[1, 2, 3, 4]]'),
-    'nan in a polygon': (annotation(segmentation=[[1, 2, 3, 4, 5, NAN]]), 'segmentation_form', 'nan'),
+    'nan in a polygon': (annotation(segmentation=[[1, 2, 3, 4, 5, NAN]]), 'polygon_points', 'nan'),
+    'nan in the second': (annotation(segmentation=[[1, 2, 3, 4, 5, 9], [1, NAN, 3, 4, 5, 9]]), 'polygon_points', 'nan'),
+    'text in a polygon': (annotation(segmentation=[[1, '2', 3, 4, 5, 9]]), 'polygon_points', "'2'"),
+    'point far away': (annotation(segmentation=[[1, 2, 3, 4, 5, 2e6]]), 'polygon_points', '2000000.0'),
+    'number among polygons': (annotation(segmentation=[[1, 2, 3, 4, 5, 9], 7]), 'polygon_points', 'polygon 7'),
+    'short first polygon': (annotation(segmentation=[[1, 2, 3, 4], [1, 2, 3, 4, 5, 9]]), 'first_polygon', '3, 4]'),
     'odd polygon': (annotation(segmentation=[[1, 2, 3, 4, 5, 9], [1, 2, 3, 4, 5, 6, 7]]), 'polygons', '1 of 2'),
     'code of another size': (annotation(segmentation=dict(size=[3, 5], counts=[15])), 'segmentation_form', '[3, 5]'),
     'id 0': (annotation(id=0), 'id_zero', 'id 0')}

@@ -11,9 +11,18 @@ from mmaffnet.analysis.compare_resume import compare_resume, table
 from mmaffnet.engine.config import add_common_arguments
 from mmaffnet.engine.train import add_train_arguments, prepare
 
-spec = importlib.util.spec_from_file_location('small_recipes', Path(__file__).with_name('small_recipes.py'))
-small_recipes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(small_recipes)
+
+def module(name):
+    """A module beside this one."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f'{name}.py'))
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+small_recipes, small_recipes_efficientdet, small_recipes_mmdet, small_recipes_mmseg, small_recipes_yolox = map(
+    module, ('small_recipes', 'small_recipes_efficientdet', 'small_recipes_mmdet', 'small_recipes_mmseg',
+             'small_recipes_yolox'))
 
 DETECTOR = """
 _base_ = '{base}'
@@ -144,6 +153,16 @@ CONFIGS = [
     ('ade20k', small_recipes.ade20k, ['epoch:1', 'iter:4']),
     ('voc', small_recipes.voc, ['epoch:1']),
     ('imagenet', small_recipes.imagenet, ['epoch:1', 'iter:4']),
+    # 3 iterations an epoch; the batch's size is drawn after each second one; Mosaic ends with iteration 6. Within an
+    # epoch of Mosaic, before the switch, within the first epoch behind it, before the last.
+    ('yolox', small_recipes_yolox.yolox, ['iter:5', 'epoch:2', 'iter:7', 'epoch:3']),
+    # 3 iterations an epoch: at the end of the warm-up, within an epoch of the cosine.
+    ('efficientdet', small_recipes_efficientdet.efficientdet, ['epoch:1', 'iter:5']),
+    ('semantic fpn', small_recipes_mmseg.semantic_fpn, ['iter:3', 'iter:4']),
+    ('deeplabv3plus', small_recipes_mmseg.deeplabv3plus, ['epoch:1', 'iter:4']),
+    # 3 iterations an epoch: before the rate's step, within an epoch; the random sizes and regions go on as they were.
+    ('retinanet', small_recipes_mmdet.retinanet, ['epoch:2', 'iter:4']),
+    ('mask rcnn', small_recipes_mmdet.mask_rcnn, ['epoch:1', 'iter:5']),
 ]
 
 

@@ -9,23 +9,10 @@ from mmaffnet.engine.cli import predict_main, train_main
 from mmaffnet.engine.cli import test_main as run_test
 
 
-def eight_photographs(source, target):
-    """A set of the first eight annotated training photographs, for training and validation alike."""
-    full = json.loads((source / 'annotations' / 'instances_train2017.json').read_text())
-    annotated = {annotation['image_id'] for annotation in full['annotations']}
-    images = [image for image in full['images'] if image['id'] in annotated][:8]
-    ids = {image['id'] for image in images}
-    full.update(images=images, annotations=[a for a in full['annotations'] if a['image_id'] in ids])
-    (target / 'annotations').mkdir(parents=True)
-    for part in ('train2017', 'val2017'):
-        (target / 'annotations' / f'instances_{part}.json').write_text(json.dumps(full))
-        (target / part).symlink_to(source / 'train2017')
-    return full
-
-
 @pytest.mark.slow
-def test_eight_photographs_are_learnt_resumed_evaluated_and_predicted(tmp_path, data_root, small_config, capsys):
-    truth = eight_photographs(data_root / 'coco', tmp_path / 'eight')
+def test_eight_photographs_are_learnt_resumed_evaluated_and_predicted(
+        tmp_path, data_root, small_config, eight_photographs, capsys):
+    truth = eight_photographs(tmp_path / 'eight')
     # 100 iterations of all eight at 128 px; the weights as they are, since the paper's EMA would hold the initial ones.
     config = small_config(tmp_path / 'eight', 'eight', epochs=100, batch=8, size=128, extra=(
         'optim_wrapper = dict(optimizer=dict(lr=3e-3))\n'

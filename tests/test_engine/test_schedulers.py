@@ -153,7 +153,8 @@ def kinds_by_module(model):
 
 CONFIGS = [*(f'imagenet/affnet-{arch}_8xb128-300e_in1k-256px.py' for arch in RATES),
            'imagenet/affnet-et_release_3rdparty_in1k-256px.py',
-           *(f'deeplabv3/{config}.py' for config, *_ in SEGMENTATION.values())]
+           *(f'deeplabv3/{config}.py' for config, *_ in SEGMENTATION.values()),
+           'yolox/yolox_affnet-et_8xb8-300e_coco.py']
 
 
 @pytest.mark.parametrize('path', CONFIGS)

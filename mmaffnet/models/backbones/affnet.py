@@ -71,7 +71,8 @@ class AFFNet(BaseModule):
         drop_path_rate (float): Probability in [0, 1) of dropping a residual branch in the last AFF block, growing
             linearly from 0 in the first. Defaults to 0, as in the paper's recipes.
         norm_eval (bool): Keep batch norms in evaluation mode while training. Defaults to False.
-        with_cp (bool): Recompute MBConvs and blocks in the backward pass to save memory. Defaults to False.
+        with_cp (bool): Recompute MBConvs and blocks in the backward pass to save memory; nothing else changes, batch
+            norms' running statistics included. Defaults to False.
         img_size (int | tuple[int, int], optional): (H, W) of the input, needed only by token mixers that are bound to
             one size: they get ``map_size`` from it. Defaults to None.
         in_channels (int): Channels of the input. Defaults to 3.

@@ -1,5 +1,6 @@
 """Dense heads of the detectors; imported only where mmdet is installed."""
 
+from .efficientdet_head import EfficientDetHead
 from .ssdlite_head import SSDLiteHead
 
-__all__ = ['SSDLiteHead']
+__all__ = ['EfficientDetHead', 'SSDLiteHead']

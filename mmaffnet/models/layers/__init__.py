@@ -1,5 +1,6 @@
 from .aff_block import AFFBlock, AFFStage
 from .channel_norm import ChannelNorm
 from .mbconv import MBConv
+from .separable_conv import DepthwiseConv2d, SeparableConv
 
-__all__ = ['AFFBlock', 'AFFStage', 'ChannelNorm', 'MBConv']
+__all__ = ['AFFBlock', 'AFFStage', 'ChannelNorm', 'DepthwiseConv2d', 'MBConv', 'SeparableConv']

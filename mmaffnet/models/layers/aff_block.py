@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-import torch.utils.checkpoint as cp
 from mmcv.cnn import ConvModule, build_norm_layer
 from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule, ModuleList
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from mmaffnet.registry import TOKEN_MIXERS
 
 from .mbconv import MBConv
+from .recompute import recomputed
 
 
 def build_norm(norm_cfg: dict, num_channels: int) -> nn.Module:
@@ -91,9 +91,7 @@ class AFFBlock(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
-        if self.with_cp and x.requires_grad:
-            return cp.checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
+        return recomputed(self, self._forward, x) if self.with_cp else self._forward(x)
 
 
 class AFFStage(BaseModule):

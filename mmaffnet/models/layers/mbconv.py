@@ -1,9 +1,10 @@
 """The inverted residual ("MBConv") that AFFNet uses for its stem, for down-sampling and for mixing channels."""
 
-import torch.utils.checkpoint as cp
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from torch import Tensor
+
+from .recompute import recomputed
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -75,6 +76,4 @@ class MBConv(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C_out, ceil(H / stride), ceil(W / stride))."""
-        if self.with_cp and x.requires_grad:
-            return cp.checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
+        return recomputed(self, self._forward, x) if self.with_cp else self._forward(x)
