@@ -23,7 +23,7 @@ if _ROOT_MODELS.module_dict.get('AFFNet') is not AFFNet:
 __all__ = ['AFFNet', '__version__', 'create_model']  # noqa: F822  create_model: __getattr__
 
 _DETECTION_PARTS = ('SSDLiteNeck', 'SSDLiteHead', 'SSDLiteAnchorGenerator', 'SmoothedBboxOverlaps2D',
-                    'CocoDataset', 'BatchSyncRandomResize')
+                    'BiFPN', 'EfficientDetHead', 'CocoDataset', 'BatchSyncRandomResize')
 
 
 def __getattr__(name: str):

@@ -6,7 +6,9 @@ The origin of the paper's row, which prints 40.2 mAP for it (Table 11). No weigh
 """
 _base_ = './efficientdet-d1_affnet-base_8xb16-300e_coco.py'
 
-pretrained = None  # a checkpoint of this backbone; mmpretrain's EfficientNet-B1 classifiers fit
+# a checkpoint of this backbone: mmpretrain's EfficientNet-B1 classifiers without their last convolution
+# (backbone.layers.6.*), which a detector does not have
+pretrained = None
 
 model = dict(
     # What EfficientNet's weights were trained with; what is padded becomes 0, the mean colour.

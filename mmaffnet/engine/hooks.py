@@ -57,8 +57,9 @@ class ChannelsLastHook(Hook):
 class SyncNormBuffersHook(Hook):
     """Average the running statistics of normalisation layers over all ranks after each iteration.
 
-    Stands in on CPUs for SyncBN's statistics. mmengine's ``SyncBuffersHook`` does so once an epoch, which would let
-    the EMA model's averaged buffers differ between ranks.
+    On CPUs it stands in for SyncBN's statistics; on GPUs it is for plain batch norms, as YOLOX has them. Without it a
+    checkpoint would hold the statistics of rank 0 alone. mmengine's ``SyncBuffersHook`` averages once an epoch, which
+    would let the EMA model's averaged buffers differ between ranks.
     """
 
     priority = 'ABOVE_NORMAL'  # before EMAHook reads the buffers
@@ -72,7 +73,8 @@ class SyncNormBuffersHook(Hook):
             data_batch: Unused.
             outputs: Unused.
         """
-        norms = (m for m in runner.model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm))
+        norms = (m for m in runner.model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
+                 and not isinstance(m, torch.nn.SyncBatchNorm))  # whose ranks have the same
         buffers = [b for norm in norms if norm.training for b in norm.buffers() if b.is_floating_point()]
         if buffers:
             all_reduce_params(buffers, op='mean')

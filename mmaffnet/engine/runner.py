@@ -225,9 +225,8 @@ class AFFNetRunner(Runner):
         self.register_hook(dict(type='mmaffnet.TerminationHook'))
         self.register_hook(dict(type='mmaffnet.PlainCheckpointHook'))
         self.register_hook(dict(type='mmaffnet.ExactResumeHook'))
-        if self.distributed and on_cpu():
-            self.register_hook(dict(type='mmaffnet.SyncNormBuffersHook'))
         if self.distributed:
+            self.register_hook(dict(type='mmaffnet.SyncNormBuffersHook'))
             self.register_hook(dict(self.cfg.get('watchdog') or {}, type='mmaffnet.WatchdogHook'))
 
     def register_hook(self, hook, priority=None):

@@ -6,7 +6,7 @@ from mmengine.optim import OptimWrapperDict, _ParamScheduler
 
 from mmaffnet.registry import PARAM_SCHEDULERS
 
-from .errors import UserError
+from .errors import UserError, say
 
 INF = int(1e9)  # mmengine's "no end"
 FIXED_RATES = ('eta_min', 'warmup_lr')  # arguments that are learning rates, not shares of one
@@ -140,6 +140,9 @@ class EpochWarmupCosineLR(_ByEpochsAndIterations):
         if warmup_epochs < 0:
             raise ValueError(f'EpochWarmupCosineLR: warmup_epochs must be a number from 0 on, got {warmup_epochs}')
         self.warmup_iters = round(warmup_epochs * (epoch_length or 0))
+        if 0 < end - begin <= self.warmup_iters:
+            say(f'EpochWarmupCosineLR: {warmup_epochs} epochs of warm-up are all of this run or more, so that it never '
+                'has its peak rate: shorten it (--cfg-options param_scheduler.warmup_epochs=N)')
         self.warmup_ratio, self.eta_min_ratio = warmup_ratio, eta_min_ratio
         super().__init__(optimizer, epoch_length, begin, end, last_step, by_epoch, verbose)
 

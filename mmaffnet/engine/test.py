@@ -108,7 +108,7 @@ def add_tta(cfg, host):
         host (str): 'mmdet', 'mmseg' or 'mmpretrain'.
 
     Raises:
-        UserError: Without them, for segmentation and instance masks: the hosts have no default.
+        UserError: Without them, for segmentation and instance masks, for which the hosts have no default.
     """
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:

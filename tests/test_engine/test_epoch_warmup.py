@@ -80,12 +80,14 @@ def steps(scheduler, optim, number):
     return seen
 
 
-def test_epochs_of_one_batch_and_runs_of_one_epoch():
+def test_epochs_of_one_batch_and_runs_of_one_epoch(capsys):
     optim = optimiser(1.)
     seen = steps(EpochWarmupCosineLR(optim, epoch_length=1, end=5), optim, 5)
     assert seen == pytest.approx([0.1, 1., 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
+    assert capsys.readouterr().out == ''
     optim = optimiser(1.)
     assert steps(EpochWarmupCosineLR(optim, epoch_length=3, end=3), optim, 3) == pytest.approx([0.1, 0.4, 0.7])
+    assert '1 epochs of warm-up are all of this run or more' in capsys.readouterr().out
     optim = optimiser(1.)
     assert steps(EpochWarmupCosineLR(optim, warmup_epochs=0.5, epoch_length=4, end=4), optim, 4) == pytest.approx(
         [0.1, 0.55, 1., 0.5])

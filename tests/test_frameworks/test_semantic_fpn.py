@@ -1,4 +1,6 @@
 """Semantic FPN: AFFNet's four maps under mmseg's pyramid, VAN's schedule, and VAN-B0 beside it."""
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmaffnet.analysis.logs import available_keys, read_scalars
+from mmaffnet.engine.cli import test_main as run_test
 from mmaffnet.engine.cli import train_main
 
 pytest.importorskip('mmseg')
@@ -88,14 +91,22 @@ def test_own_masks_need_a_folder_classes_and_a_length(small_segmentor, tmp_path)
 
 
 @pytest.mark.slow
-def test_few_masks_are_learnt_resumed_evaluated_and_predicted(overfit, small_segmentor, best_constant_miou, few_masks):
+def test_few_masks_are_learnt_resumed_evaluated_and_predicted(overfit, small_segmentor, best_constant_miou, few_masks,
+                                                                   tmp_path):
     text = small_segmentor(RECIPE.format('affnet-t'), size=96, more=(
         'train_cfg = dict(max_iters=40, val_interval=40)\n'
         'optim_wrapper = dict(optimizer=dict(lr=2e-3))\n'
-        'default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=34, save_best=None))'))
+        'default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=34, save_best=None))\n'
+        "sizes = [dict(type='Resize', scale=(side, side), keep_ratio=False) for side in (96, 112)]\n"
+        'augment = dict(_base_.tta_pipeline[1], transforms=[sizes, *_base_.tta_pipeline[1].transforms[1:]])\n'
+        'tta_pipeline = [_base_.tta_pipeline[0], augment]'))
     picture = few_masks / 'images' / 'validation' / 'ADE_train_00004996.jpg'
     done = overfit(text, 'mIoU', max(20, 2 * best_constant_miou), picture)
     # The rate follows from the length of the run alone.
     assert done.rates == [pytest.approx(2e-3 * (1 - i / 39)**0.9, rel=1e-6, abs=1e-12) for i in range(40)]
     assert done.losses[-1] < 0.2 * done.losses[0]
     assert len(done.prediction['segments']) > 1
+    # By the shipped config's test-time augmentation: two sizes, each flipped too.
+    run_test([str(tmp_path / 'config.py'), str(done.run / 'iter_40.pth'), '--work-dir', str(tmp_path / 'augmented'),
+              '--tta', '--out', str(tmp_path / 'augmented.json')])
+    assert json.loads((tmp_path / 'augmented.json').read_text())['mIoU'] > max(20, 2 * best_constant_miou)

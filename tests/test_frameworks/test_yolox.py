@@ -136,7 +136,7 @@ def test_eight_photographs(load, config_root, eight, overfit):
 
 @pytest.mark.slow
 def test_two_processes_have_one_size_and_one_model(data_root, config_root, tmp_path):
-    """Sizes are drawn by one rank for both, both switch, and norms are averaged before the validation."""
+    """Sizes are drawn by one rank for both, both switch, and weights and statistics of both are the same."""
     spec = spec_from_file_location('small', config_root.parent / 'tests/test_engine/small_recipes_yolox.py')
     small = module_from_spec(spec)
     spec.loader.exec_module(small)

@@ -1,5 +1,5 @@
 # YOLOX-Tiny as mmdet ships it: CSPDarknet (0.33 deep, 0.375 wide), PAFPN, decoupled head, SimOTA.
-norm_cfg = dict(type='BN', momentum=0.03, eps=0.001)  # averaged over GPUs before each validation (SyncNormHook)
+norm_cfg = dict(type='BN', momentum=0.03, eps=0.001)  # statistics averaged over GPUs after each iteration
 act_cfg = dict(type='Swish')
 model = dict(
     type='YOLOX',

@@ -87,7 +87,7 @@ class EfficientDetHead(AnchorHead):
         test_cfg (dict, optional): As of ``AnchorHead``, but ``nms_pre`` is the most candidates (an anchor with a class)
             of the whole picture, not of a level: 5000 in Google's code.
         init_cfg (dict or list[dict], optional): Defaults to N(0, 1/inputs) for every kernel, bias 0, and -log((1 -
-            π)/π) with π = 0.01 for the classes (RetinaNet, Lin et al., ICCV 2017, Sec. 4.1), as Google's code does.
+            π)/π) with π = 0.01 for the classes (RetinaNet, Lin et al., ICCV 2017, Sec. 4.1), as effdet does.
         **kwargs: See ``AnchorHead``.
 
     Raises:

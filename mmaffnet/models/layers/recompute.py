@@ -33,8 +33,9 @@ def _statistics_kept(module: nn.Module) -> Iterator[None]:
     """Let batch norms take a batch into their running statistics with a weight of 0, and not count it."""
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
     kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0., None
+    for norm, _, counter in kept:
+        norm.momentum = 0.
+        norm.num_batches_tracked = None if counter is None else counter.clone()  # SyncBN must have one
     try:
         yield
     finally:

@@ -182,7 +182,7 @@ class BiFPN(BaseModule):
         norm_cfg (dict): Defaults to ``dict(type='BN', eps=1e-3, momentum=0.01)``.
         act_cfg (dict): Defaults to ``dict(type='SiLU')``.
         init_cfg (dict or list[dict], optional): Defaults to Xavier uniform that counts a depthwise kernel's nine
-            inputs and nine outputs, as Google's code does.
+            inputs and nine outputs, as effdet does (TensorFlow counts 9·C inputs).
 
     Raises:
         ValueError: If ``in_channels`` is empty, or ``num_outs``, ``num_repeats``, ``out_channels`` or ``pool_padding``

@@ -9,6 +9,7 @@ import torch
 from mmcv.cnn import fuse_conv_bn
 from torch import nn
 
+import mmaffnet
 from mmaffnet import AFFNet
 from mmaffnet.models.layers import AFFBlock, MBConv
 from mmaffnet.models.token_mixers import AFF
@@ -346,6 +347,13 @@ except Exception as error:
     print('needs mmdet' in text)
 '''
     assert run_python(code, tmp_path).split() == ['144', 'False', 'True']
+
+
+def test_every_part_for_detection_is_known_where_it_cannot_be_imported():
+    pytest.importorskip('mmdet')
+    from mmaffnet.models import data_preprocessors, dense_heads, necks, task_modules
+    parts = {name for package in (data_preprocessors, dense_heads, necks, task_modules) for name in package.__all__}
+    assert set(mmaffnet._DETECTION_PARTS) == {*parts, 'CocoDataset'}
 
 
 @pytest.mark.parametrize('broken', ['mmcv', 'mmdet'])
