@@ -1,7 +1,7 @@
 # COCO detection with the augmentation of YOLOX-Tiny as mmdet ships it: training at 640x640 (the batch is then resized
 # by the data preprocessor), evaluation at 416x416. Resizing is mmdet's own (OpenCV, bilinear), unlike SSDLite's.
-data_root = 'data/coco/'
-backend_args = None
+_base_ = './coco_detection.py'
+
 img_scale = (640, 640)  # width, height
 
 pad = dict(type='Pad', pad_to_square=True, pad_val=dict(img=(114.0, 114.0, 114.0)))
@@ -24,7 +24,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=backend_args),
+    dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
     dict(type='Resize', scale=(416, 416), keep_ratio=True),
     pad,
     # Behind Resize: these boxes are in the picture's own pixels, as the metric wants them.
@@ -32,7 +32,7 @@ test_pipeline = [
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
 tta_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=backend_args),
+    dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
     dict(
         type='TestTimeAug',
         transforms=[
@@ -48,41 +48,16 @@ tta_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
+        _delete_=True,
         type='MultiImageMixDataset',
         dataset=dict(
-            type='mmaffnet.CocoDataset',
-            data_root=data_root,
-            ann_file='annotations/instances_train2017.json',
-            data_prefix=dict(img='train2017/'),
+            _base_.train_dataloader.dataset,
             filter_cfg=dict(filter_empty_gt=False, min_size=32),  # pictures without any object train too
             pipeline=[
-                dict(type='LoadImageFromFile', backend_args=backend_args),
+                dict(type='LoadImageFromFile', backend_args=_base_.backend_args),
                 dict(type='LoadAnnotations', with_bbox=True)
-            ],
-            backend_args=backend_args),
+            ]),
         pipeline=train_pipeline))
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=4,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='mmaffnet.CocoDataset',
-        data_root=data_root,
-        ann_file='annotations/instances_val2017.json',
-        data_prefix=dict(img='val2017/'),
-        test_mode=True,
-        pipeline=test_pipeline,
-        backend_args=backend_args))
+val_dataloader = dict(batch_size=8, num_workers=4, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-
-val_evaluator = dict(
-    type='CocoMetric',
-    ann_file=data_root + 'annotations/instances_val2017.json',
-    metric='bbox',
-    backend_args=backend_args)
-test_evaluator = val_evaluator
