@@ -13,10 +13,15 @@ from mmengine.runner import Runner
 
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
 LEAVES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
+ABLATED = 'imagenet/affnet-base_8xb128-300e_in1k-256px.py'
+STUDIED = 'cifar10/affnet-et_1xb64-18e_cifar10.py'
+BLOCKS = ((2, 64, 8), (4, 104, 4), (3, 144, 2))   # of et at 64 pixels: number, channels, side of the map
 SSDLITE = [f'ssdlite/ssdlite_affnet-{arch}_8xb16-200e_coco.py' for arch in ('et', 't', 'base')]
 
 
 def registry(scope, name):
+    """A host's registry, with the host's scope as the default one, in which it builds."""
+    init_default_scope(scope)
     if scope == 'mmdet':
         import mmdet.registry as module
     elif scope == 'mmseg':
@@ -33,7 +38,6 @@ def test_config_builds(config_root, path):
     pytest.importorskip(scope)
     if 'TIMMBackbone' in str(cfg.model):
         pytest.importorskip('timm')
-    init_default_scope(scope)
     model = registry(scope, 'MODELS').build(cfg.model)
     assert sum(p.numel() for p in model.parameters()) > 500_000
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -90,6 +94,43 @@ def test_comparisons_have_our_recipe(config_root, path):
         assert cfg[name] == base[name], name
     for part in ('data_preprocessor', 'train_cfg', 'test_cfg'):
         assert cfg.model[part] == base.model[part]
+
+
+@pytest.mark.parametrize('path', [path for path in LEAVES if path.startswith('ablations/')])
+def test_ablations_differ_from_their_recipe_in_the_blocks_alone(config_root, path):
+    cfg = Config.fromfile(config_root / path)
+    base = Config.fromfile(config_root / (STUDIED if path.startswith('ablations/cifar10/') else ABLATED))
+    options = ('token_mixer', 'img_size', 'order', 'channel_mixer', 'variant', 'token_norm_cfg')
+    assert cfg.model.backbone.to_dict() != base.model.backbone.to_dict()
+    assert {key: value for key, value in cfg.model.backbone.items() if key not in options} == base.model.backbone
+    cfg.model.backbone = base.model.backbone
+    assert cfg.to_dict() == base.to_dict()
+
+
+@pytest.mark.parametrize('path', [path for path in LEAVES if path.startswith('ablations/cifar10/table')])
+def test_rows_on_cifar_are_those_of_imagenet(config_root, path):
+    row = Path(path).name.split('_')[1].removeprefix('affnet-et-')
+    of_base = Path(path).name.split('_')[0] + f'_affnet-base-{row}_8xb128-300e_in1k-256px.py'
+    cfg, base = (Config.fromfile(config_root / 'ablations' / name) for name in (f'cifar10/{Path(path).name}', of_base))
+    sides = [other.model.backbone.pop('img_size', None) for other in (cfg, base)]
+    assert sides in ([64, 256], [None, None])
+    cfg_arch, base_arch = (other.model.backbone.pop('arch') for other in (cfg, base))
+    assert (cfg_arch, base_arch) == ('et', 'base') and cfg.model.backbone == base.model.backbone
+    described = [(config_root / 'ablations' / name).read_text().split('"""')[1].split('"')[:2] for name in (
+        f'cifar10/{Path(path).name}', of_base)]
+    assert described[0] == described[1]   # the table and the name of the row
+
+
+@pytest.mark.parametrize(('row', 'parameters'), [
+    # blocks of 2 × 64, 4 × 104 and 3 × 144 channels on maps of 8, 4 and 2: the formulas of docs/operators.md
+    ('table5_affnet-et-gfn', 804298 + sum(n * 2 * c * s * (s // 2 + 1) for n, c, s in BLOCKS)),
+    ('table5_affnet-et-fno', 804298 + sum(n * 2 * c * c * s * (s // 2 + 1) for n, c, s in BLOCKS))])
+def test_parameters_of_rows_that_are_bound_to_the_size_of_cifar(config_root, row, parameters):
+    pytest.importorskip('mmpretrain')
+    path = config_root / 'ablations' / 'cifar10' / f'{row}_1xb64-18e_cifar10.py'
+    model = registry('mmpretrain', 'MODELS').build(Config.fromfile(path).model)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert f'{parameters:,} parameters' in path.read_text()
 
 
 @pytest.mark.parametrize('path', [path for path in LEAVES if path.startswith('deeplabv3/')])

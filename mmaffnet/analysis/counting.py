@@ -6,7 +6,9 @@ What a number means (operators in the traced graph of one picture, the model in 
   element of a batch norm, 5 of a group or layer norm, 1 of a pooled map, 4 of a bilinear enlargement; activations and
   other elementwise steps are free. This is what fvcore returns, and the convention in which the paper's figures come
   out. A product of the AFF mixer's complex layers counts as the four real products it stands for, which is what
-  fvcore returns on the released code, where they are written as real ones.
+  fvcore returns on the released code, where they are written as real ones; any other complex product (FNO's) counts
+  as one, as fvcore does, and only so does the printed figure come out. A transform by real matrices (DCT) counts with
+  the matrix products, one by sums (Haar) is free.
 * **FFT**: real operations (additions too, so that they are no part of the multiply-adds), 5/2 · N · log2 N for the
   transform of one channel of N = H · W real numbers or its inverse; 5 · N · log2 N for a complex one. fvcore's and
   torch's own counters return 0.
@@ -17,7 +19,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
@@ -25,9 +27,10 @@ import torch
 from torch import nn
 
 from mmaffnet.engine.errors import UserError
-from mmaffnet.models.token_mixers import AFF
+from mmaffnet.models.token_mixers.frequency_mixer import FrequencyMixer
 
 COUNTERS = ('fvcore', 'mmengine')
+NORMS = ('batch_norm', 'group_norm', 'layer_norm')
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,24 @@ class Complexity:
         multiply_adds (int): Without the FFTs.
         fft (int): Real operations of the FFTs.
         by_operator (dict[str, int]): The multiply-adds by operator.
+        in_mixers (dict[str, int]): Those of them that the token mixers of AFF blocks cost.
     """
 
     parameters: int
     multiply_adds: int
     fft: int
     by_operator: dict[str, int]
+    in_mixers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def mixers(self) -> int:
+        """Multiply-adds of the token mixers."""
+        return sum(self.in_mixers.values())
+
+    @property
+    def norms(self) -> int:
+        """Multiply-adds of all norms but those within a token mixer."""
+        return sum(self.by_operator.get(name, 0) - self.in_mixers.get(name, 0) for name in NORMS)
 
 
 def default_counter() -> str:
@@ -83,8 +98,8 @@ def count(model: nn.Module, size: int | tuple[int, int], counter: str | None = N
     """Count a model's parameters and the multiply-adds of one picture.
 
     Args:
-        model (nn.Module): Takes a map (1, channels, H, W) as its only argument. AFF mixers are counted in their FFT
-            form, whichever they compute in; the model is left as it was.
+        model (nn.Module): Takes a map (1, channels, H, W) as its only argument. Mixers are counted in the FFT form
+            of the Fourier transform, whichever they compute in; the model is left as it was.
         size (int | tuple[int, int]): H and W of the input.
         counter (str, optional): 'fvcore' or 'mmengine'. Defaults to :func:`default_counter`.
         channels (int): Defaults to 3.
@@ -104,8 +119,13 @@ def count(model: nn.Module, size: int | tuple[int, int], counter: str | None = N
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings('none')
         analysis.set_op_handle(**HANDLERS)
         found = {name: int(number) for name, number in analysis.by_operator().items()}
+        in_mixers = Counter()
+        for name, operators in analysis.by_module_and_operator().items():
+            if name.endswith('.token_mixer'):
+                in_mixers.update({operator: int(number) for operator, number in operators.items()})
     fft = found.pop('fft', 0)
-    return Complexity(count_parameters(model), sum(found.values()), fft, found)
+    in_mixers.pop('fft', None)
+    return Complexity(count_parameters(model), sum(found.values()), fft, found, dict(in_mixers))
 
 
 def _analysis(counter: str) -> Callable:
@@ -135,8 +155,9 @@ def _evaluation(model: nn.Module):
 
 @contextmanager
 def _fft_form(model: nn.Module):
-    """Let the AFF mixers compute in the form that the count is of."""
-    forms = [(module, module.transform) for module in model.modules() if isinstance(module, AFF)]
+    """Let the mixers compute in the form of the Fourier transform that the count is of."""
+    forms = [(module, module.transform) for module in model.modules()
+             if isinstance(module, FrequencyMixer) and getattr(module, 'transform', None) in ('auto', 'dft')]
     for module, _ in forms:
         module.transform = 'fft'
     try:

@@ -82,24 +82,74 @@ def plot_curves(runs, keys, out):
     Raises:
         UserError: Where no run has a quantity that was asked for.
     """
-    # Figure and its Agg canvas are used directly: pyplot would choose a backend and keep global state.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     everything = [record for records in runs.values() for record in records]
     keys = list(keys or default_keys(everything))
     columns = min(3, math.ceil(math.sqrt(len(keys))))
     rows = math.ceil(len(keys) / columns)
-    figure = Figure(figsize=(4.6 * columns, 3.2 * rows), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure((4.6 * columns, 3.2 * rows))
     for number, key in enumerate(keys, start=1):
         _draw_panel(figure.add_subplot(rows, columns, number), runs, key)
-    out = Path(out)
+    return save_figure(figure, out)
+
+
+def new_figure(size, layout='constrained'):
+    """Make an empty picture.
+
+    Args:
+        size (tuple[float, float]): Width and height in inches.
+        layout (str | None): matplotlib's; None: everything is placed by hand. Defaults to 'constrained'.
+
+    Returns:
+        matplotlib.figure.Figure: Without pyplot, which would choose a backend and keep global state.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=size, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure, out, dpi=120):
+    """Write a picture, and make its folder.
+
+    All words stand as they are: in the name of a file, a config or a class ``$`` begins no mathematics.
+
+    Args:
+        figure (matplotlib.figure.Figure): See :func:`new_figure`.
+        out (str | Path): The file name; its ending says the format (``.png``, ``.svg``, ``.pdf`` …).
+        dpi (int): Dots per inch. Defaults to 120.
+
+    Returns:
+        Path: The file that was written.
+
+    Raises:
+        UserError: The ending is none that can be drawn.
+    """
+    from matplotlib.text import Text
+    out = checked_ending(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        figure.savefig(out, dpi=120)
-    except ValueError as error:  # matplotlib's word for an unknown ending
-        raise UserError(f'cannot draw {out}: {error}') from error
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    figure.savefig(out, dpi=dpi)
+    return out
+
+
+def checked_ending(out):
+    """The file of a picture, before anything is computed for it.
+
+    Args:
+        out (str | Path): See :func:`save_figure`.
+
+    Returns:
+        Path: The same.
+
+    Raises:
+        UserError: The ending is none that can be drawn.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+    out, known = Path(out), FigureCanvasBase.get_supported_filetypes()
+    if out.suffix.lower().lstrip('.') not in known:
+        raise UserError(f'--out {out}: must end in one of {", ".join(f".{ending}" for ending in sorted(known))}')
     return out
 
 

@@ -1,4 +1,4 @@
-"""What the paper prints in its Tables 2, 3, 8, 9 and 11: the paper's figures, none of them measured here.
+"""What the paper prints in its Tables 1 to 9 and 11 to 14: the paper's figures, none of them measured here.
 
 "Adaptive Frequency Filters As Efficient Global Token Mixers", ICCV 2023. Names of models are spelt as printed there;
 None stands where the print has a dash. MNet, MOne, MFormer, EFormer and MViT are short for MobileNet, MobileOne,
@@ -6,6 +6,15 @@ MobileFormer, EfficientFormer and MobileViT.
 """
 
 from typing import NamedTuple
+
+YES, NO = '✓', '✗'
+# The columns of Table 1, and what it ticks.
+TABLE_1_OPERATORS = ('FFC', 'AFNO', 'GFNet', 'FNO', 'DFF', 'Ours')
+TABLE_1 = {
+    'Semantic-adaptive': (NO, NO, NO, NO, YES, YES),
+    'Variable-size input': (YES, YES, NO, NO, YES, YES),
+    'Channel-wise mix': (YES, YES, YES, YES, NO, YES),
+}
 
 # Rows of AFFNet by the arch of our configs.
 AFFNET = {'AFFNet-ET': 'et', 'AFFNet-T': 't', 'AFFNet': 'base'}
@@ -111,9 +120,54 @@ TABLE_8 = (
 TABLE_8_PARAMETERS = (1.4, 2.6, 5.5)   # M
 TABLE_8_FLOPS = (0.4, 0.8, 1.5)        # G, multiply-adds
 
+class AblationRow(NamedTuple):
+    """A row of Tables 4 to 7 and 12 to 14: its name, parameters (M), FLOPs (G, multiply-adds), top-1 (%)."""
+
+    row: str
+    parameters: float
+    flops: float
+    top1: float
+
+
+# By the table's number: the heading of its first column (of the first two in Table 7), and its rows.
+ABLATIONS = {
+    4: ('Method', (
+        AblationRow('Base.', 5.2, 1.3, 77.9),
+        AblationRow('Base. + Conv-mixer (3×3)', 10.7, 2.7, 78.6),
+        AblationRow('Base. + AFF w/o FFT', 5.5, 1.5, 78.4),
+        AblationRow('Base. + AFF (Our AFFNet)', 5.5, 1.5, 79.8))),
+    5: ('Method', (
+        AblationRow('Base.', 5.2, 1.3, 77.9),
+        AblationRow('Base. + AFNO', 5.5, 1.5, 78.8),
+        AblationRow('Base. + GFN', 6.5, 1.5, 79.1),
+        AblationRow('Base. + FFC', 7.7, 1.7, 79.1),
+        AblationRow('Base. + DFF', 7.7, 1.7, 79.3),
+        AblationRow('Base. + FNO', 141.0, 1.5, 79.7),
+        AblationRow('Base. + AFF w. SUM', 5.5, 1.5, 78.8),
+        AblationRow('Base. + AFF (AFFNet)', 5.5, 1.5, 79.8))),
+    6: ('Mask Shape', (
+        AblationRow('1×H×W', 5.5, 1.5, 79.3),
+        AblationRow('C×H×W', 5.5, 1.5, 79.8))),
+    7: ('Spatial K-Size, N_group', (
+        AblationRow('1×1, C', 5.3, 1.4, 79.4),
+        AblationRow('1×1, 1', 7.7, 2.0, 79.9),
+        AblationRow('3×3, 8', 7.9, 2.0, 79.8),
+        AblationRow('1×1, 8', 5.5, 1.5, 79.8))),
+    12: ('Frequency Transformations', (
+        AblationRow('Baseline', 5.5, 1.5, 78.4),
+        AblationRow('Wavelet', 5.5, 1.5, 78.6),
+        AblationRow('DCT', 5.5, 1.5, 79.6),
+        AblationRow('FFT (Ours)', 5.5, 1.5, 79.8))),
+    13: ('Order', (
+        AblationRow('Token-mixing first', 5.5, 1.5, 79.7),
+        AblationRow('Channel-mixing first (Ours)', 5.5, 1.5, 79.8))),
+    14: ('Channel-mixing Design', (
+        AblationRow('FFN', 5.5, 1.5, 79.5),
+        AblationRow('MBCConv (Ours)', 5.5, 1.5, 79.8))),
+}
+
 # The columns of Table 9: task, data set, and the model that it is printed for.
 TABLE_9_COLUMNS = ('ImageNet-1k ET', 'ImageNet-1k T', 'ImageNet-1k', 'COCO', 'ADE20k', 'PASCAL VOC')
-YES, NO = '✓', '✗'
 TABLE_9 = {
     'EMA': (YES, ) * 6,
     'Weight Initialization': ('Kaiming normal', ) * 3 + ('ImageNet-1k pretrain', ) * 3,

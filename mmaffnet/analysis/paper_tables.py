@@ -5,18 +5,22 @@ import io
 import os
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 from mmaffnet.engine.errors import UserError
 
 from .table import FORMATS, Table, render
+from .table1 import table_1
 from .table2 import table_2
 from .table3 import table_3
 from .table8 import table_8
 from .table9 import table_9
 from .table11 import table_11
+from .table_ablations import CONFIGS as ABLATIONS
+from .table_ablations import table_ablations
 
-TABLES = (2, 3, 8, 9, 11)
+TABLES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14)
 
 
 def make_tables(number: int, with_peers: bool = True) -> list[Table]:
@@ -32,8 +36,9 @@ def make_tables(number: int, with_peers: bool = True) -> list[Table]:
     Raises:
         UserError: There is no such table.
     """
-    makers = {2: lambda: table_2(with_peers), 3: lambda: table_3(with_peers), 8: table_8, 9: table_9,
-              11: lambda: table_11(with_peers)}
+    makers = {1: table_1, 2: lambda: table_2(with_peers), 3: lambda: table_3(with_peers), 8: table_8, 9: table_9,
+              11: lambda: table_11(with_peers),
+              **{ablation: partial(table_ablations, ablation) for ablation in ABLATIONS}}
     if number not in makers:
         raise UserError(f'table {number} is none of those that are counted: {", ".join(map(str, TABLES))}')
     # Hosts print as they are imported, which would spoil JSON, and warn of torch's future, which is not about tables.

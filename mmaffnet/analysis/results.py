@@ -1,23 +1,33 @@
 """Keep what trainings leave behind, small enough to be committed, and make tables and curves of it over their seeds.
 
 A kept run is a folder ``CONFIG-seedN`` with ``scalars.json`` (mmengine's records as they are) and ``run.json`` (config,
-seed, epochs, parameters, minutes). No path, name or address of the machine is in it.
+seed, epochs, parameters, minutes); a study adds ``options.json`` (the changes of the config). No path, name or address
+of the machine is in it.
 """
 import json
 import re
 import statistics
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from mmaffnet.engine.atomic import write_atomically
 from mmaffnet.engine.errors import UserError
 
 from .logs import available_keys, curve, plot_curves, read_scalars
 from .models import build, read_config
+from .study_table import Measured, study_table
 
 STAMP = re.compile(r'^(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) - ')
-# A place of a page that takes a table: which folder's runs, and which quantity.
-MARK = re.compile(r'(<!-- results: (\S+) (\S+) -->\n).*?(<!-- end -->)', re.DOTALL)
+# A place of a page that takes a table: which folder's runs, which quantity, and the config to compare the others with.
+MARK = re.compile(r'(<!-- results: (?P<folder>\S+) (?P<key>\S+)(?: vs (?P<baseline>\S+))? -->\n).*?(<!-- end -->)',
+                  re.DOTALL)
+# The picture of a study beside its runs, which its place on a page shows.
+PLOT = 'study.png'
+# The changes of the config that a study's run was begun with, in its work directory and where it is kept.
+OPTIONS = 'options.json'
+NO_RUN = 'No run has been made yet.\n'
 
 
 @dataclass
@@ -44,12 +54,14 @@ class Run:
         return f'{self.config}-seed{self.seed}'
 
 
-def keep(work_dir: str | Path, out: str | Path) -> Path:
+def keep(work_dir: str | Path, out: str | Path, options: Sequence[str] | None = None) -> Path:
     """Keep a finished run.
 
     Args:
         work_dir (str | Path): Work directory of ``tools/train.py --seed N``.
         out (str | Path): Folder of kept runs.
+        options (Sequence[str], optional): ``KEY=VALUE`` changes of the config, to be kept too. Defaults to None: they
+            are not known.
 
     Returns:
         Path: The run's folder in it; an earlier run of this config and seed there is replaced.
@@ -74,8 +86,12 @@ def keep(work_dir: str | Path, out: str | Path) -> Path:
     run = Run(configs[0].stem, seed, epochs, parameters, round(minutes(work_dir), 2))
     folder = Path(out) / run.name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'scalars.json').write_text(''.join(json.dumps(record) + '\n' for record in records))
-    (folder / 'run.json').write_text(json.dumps(asdict(run), indent=2) + '\n')
+    write_atomically(folder / 'scalars.json', ''.join(json.dumps(record) + '\n' for record in records))
+    if options is None:
+        (folder / OPTIONS).unlink(missing_ok=True)   # an earlier run's
+    else:
+        write_atomically(folder / OPTIONS, json.dumps(list(options)) + '\n')
+    write_atomically(folder / 'run.json', json.dumps(asdict(run), indent=2) + '\n')  # last: with it the run counts
     return folder
 
 
@@ -138,7 +154,7 @@ def table(folder: str | Path, key: str) -> str:
     """
     runs_of = read_runs(folder)
     if not runs_of:
-        return 'No run has been made yet.\n'
+        return NO_RUN
     rows = []
     for config, runs in runs_of.items():
         values = [_last(records, key, run) for run, records in runs]
@@ -153,8 +169,32 @@ def table(folder: str | Path, key: str) -> str:
     return ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
 
 
+def measured(folder: str | Path, key: str, configs: Collection[str] | None = None) -> list[Measured]:
+    """What each config of kept runs reached after the last epoch.
+
+    Args:
+        folder (str | Path): Kept runs.
+        key (str): A metric.
+        configs (Collection[str], optional): Names of those that count. Defaults to None: all.
+
+    Returns:
+        list[Measured]: Sorted by config.
+
+    Raises:
+        UserError: Where a run of them has no such metric.
+    """
+    return [
+        Measured(config, runs[0][0].parameters, tuple(run.epochs for run, _ in runs),
+                 {run.seed: _last(records, key, run) for run, records in runs})
+        for config, runs in read_runs(folder).items() if configs is None or config in configs]
+
+
 def update_page(page: str | Path) -> list[str]:
     """Put the tables into a page, between ``<!-- results: FOLDER KEY -->`` and ``<!-- end -->``.
+
+    ``<!-- results: FOLDER KEY vs CONFIG -->`` compares the others with that config instead, and shows the study's
+    picture where FOLDER has one. All runs that are kept in FOLDER count, also those of configs that the last study
+    there did not name: its own table, ``study.md``, has only those that it named.
 
     Args:
         page (str | Path): A Markdown file; folders are relative to it.
@@ -163,15 +203,43 @@ def update_page(page: str | Path) -> list[str]:
         list[str]: The folders whose tables it has.
 
     Raises:
-        UserError: Where the page has no such place.
+        UserError: Where the page has no such place; a run has no such metric; the config to compare with has no run.
     """
-    page = Path(page)
-    text = page.read_text()
-    folders = [match[2] for match in MARK.finditer(text)]
+    page, folders = Path(page), page_folders(page)
+    page.write_text(MARK.sub(lambda m: f'{m[1]}{_content(page.parent, **m.groupdict())}{m[5]}', page.read_text()))
+    return folders
+
+
+def page_folders(page: str | Path) -> list[str]:
+    """The folders whose tables a page has a place for, at least one.
+
+    Args:
+        page (str | Path): See :func:`update_page`.
+
+    Returns:
+        list[str]: As the page names them.
+
+    Raises:
+        UserError: Where there is no page, or it has no such place.
+    """
+    if not Path(page).is_file():
+        raise UserError(f'page {page} does not exist (looked for {Path(page).absolute()})')
+    folders = [match['folder'] for match in MARK.finditer(Path(page).read_text())]
     if not folders:
         raise UserError(f'{page} has no place for a table: <!-- results: FOLDER KEY --> and <!-- end -->')
-    page.write_text(MARK.sub(lambda m: f'{m[1]}{table(page.parent / m[2], m[3])}{m[4]}', text))
     return folders
+
+
+def _content(parent: Path, folder: str, key: str, baseline: str | None) -> str:
+    if baseline is None:
+        return table(parent / folder, key)
+    rows = measured(parent / folder, key)
+    if not rows:
+        return NO_RUN
+    shown = study_table(rows, key, baseline).markdown() + '\n'
+    if (parent / folder / PLOT).is_file():
+        shown += f'\n![{key} against parameters]({folder}/{PLOT})\n'
+    return shown
 
 
 def draw(folder: str | Path, keys: list[str], out: str | Path) -> Path:

@@ -69,7 +69,55 @@ def predict(args):
     return 1 if broken else 0
 
 
-class Predictor:
+class LoadedModel:
+    """A config's model with its test pipeline.
+
+    Args:
+        config (str): Path or shipped name.
+        checkpoint (str | None): A file; where its meta names classes, the model is built for them. None: fresh weights.
+        device (str | None): None: what mmengine finds.
+        cfg_options (dict | None): Changes to the config.
+
+    Attributes:
+        model (torch.nn.Module): In evaluation mode, on the device.
+        host (str): 'mmdet', 'mmseg' or 'mmpretrain'.
+        classes (tuple[str]): Empty where they are not known.
+        cfg (Config): With the changes.
+        meta (dict): The checkpoint's.
+
+    Raises:
+        UserError: Where config or checkpoint is missing, or they do not fit.
+    """
+
+    def __init__(self, config, checkpoint, device=None, cfg_options=None):
+        self.cfg = cfg = load_config(config, cfg_options)
+        loaded = None if checkpoint is None else read_checkpoint(checkpoint, 'checkpoint')
+        self.meta = loaded['meta'] if loaded else {}
+        self.classes = classes_of(loaded) if loaded else None
+        if self.classes and not cfg.get('classes'):
+            cfg.classes = self.classes
+        apply_own_data(cfg)
+        self.host = import_host(cfg)
+        self.classes = tuple(cfg.get('classes') or self.classes or ())
+        self.model = _build_model(cfg, loaded, checkpoint).to(device or get_device()).eval()
+        self.load, self.transform = _test_pipeline(cfg)
+
+    def read(self, image):
+        """Read a picture, as the first step of the test pipeline does.
+
+        Args:
+            image (str | Path): The file.
+
+        Returns:
+            dict: What the other steps work on; its ``img`` is (H, W, 3), BGR.
+
+        Raises:
+            BadPicture: Where the file cannot be read; the sentence names it and the reason.
+        """
+        return self.load(dict(img_path=str(image), img_id=0, sample_idx=0, seg_fields=[], reduce_zero_label=False))
+
+
+class Predictor(LoadedModel):
     """A model with its test pipeline, ready for one picture at a time.
 
     Args:
@@ -79,21 +127,16 @@ class Predictor:
         cfg_options (dict | None): Changes to the config.
 
     Raises:
-        UserError: Where config or checkpoint is missing, or they do not fit.
+        UserError: Where config or checkpoint is missing, or they do not fit, or no classes of a segmentor are known.
     """
 
     def __init__(self, config, checkpoint, device=None, cfg_options=None):
-        cfg = load_config(config, cfg_options)
-        loaded = read_checkpoint(checkpoint, 'checkpoint')
-        self.classes = classes_of(loaded)
-        if self.classes and not cfg.get('classes'):
-            cfg.classes = self.classes
-        apply_own_data(cfg)
-        self.host = import_host(cfg)
-        self.classes = tuple(cfg.get('classes') or self.classes or ())
-        self.model = _build_model(cfg, loaded, checkpoint, device or get_device())
-        self.load, self.transform = _test_pipeline(cfg)
-        self.visualizer = _visualizer(cfg, loaded, self.host, self.classes)
+        super().__init__(config, checkpoint, device, cfg_options)
+        if self.host == 'mmseg' and not self.classes:  # its visualizer draws no class without a name
+            raise UserError(f'checkpoint {checkpoint} names no classes (looked for dataset_meta in its meta), which '
+                            'segments are drawn with: give all of them, in the order of their labels, with '
+                            '--cfg-options "classes=[\'road\',\'sky\']"')
+        self.visualizer = _visualizer(self.cfg, self.meta, self.host, self.classes)
 
     @torch.no_grad()
     def __call__(self, image):
@@ -108,8 +151,7 @@ class Predictor:
         Raises:
             BadPicture: Where the file cannot be read; the sentence names it and the reason.
         """
-        results = dict(img_path=str(image), img_id=0, sample_idx=0, seg_fields=[], reduce_zero_label=False)
-        return self.model.test_step(pseudo_collate([self.transform(self.load(results))]))[0]
+        return self.model.test_step(pseudo_collate([self.transform(self.read(image))]))[0]
 
 
 def find_images(places):
@@ -163,14 +205,17 @@ def output_names(images, places):
     return names
 
 
-def _build_model(cfg, checkpoint, path, device):
+def _build_model(cfg, checkpoint, path):
     model_cfg = cfg.model
     if cfg.get('data_preprocessor') is not None:
         model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = revert_sync_batchnorm(MODELS.build(model_cfg))
+    if checkpoint is None:
+        model.init_weights()
+        return model
     fit_checkpoint(model, checkpoint, path, reinit_classes=False)
     model.load_state_dict(checkpoint['state_dict'], strict=False)  # fit_checkpoint has compared names and shapes
-    return model.to(device).eval()
+    return model
 
 
 def _test_pipeline(cfg):
@@ -188,12 +233,12 @@ def _test_pipeline(cfg):
     return Compose([load]), Compose(pipeline[1:])
 
 
-def _visualizer(cfg, checkpoint, host, classes):
+def _visualizer(cfg, meta, host, classes):
     types = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer', mmpretrain='UniversalVisualizer')
     # mmengine keeps one object for each name: this one shall be nobody else's.
     visualizer_cfg = dict(cfg.get('visualizer') or dict(type=types[host]), vis_backends=None, name=uuid.uuid4().hex)
     visualizer = VISUALIZERS.build(visualizer_cfg)
-    palette = checkpoint['meta'].get('dataset_meta', {}).get('palette')
+    palette = (meta.get('dataset_meta') or {}).get('palette')
     if palette is None or len(palette) < len(classes):
         palette = 'random'
         if host == 'mmseg':  # draws from a list only

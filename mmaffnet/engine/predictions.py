@@ -38,7 +38,7 @@ def as_json(host, sample, classes):
     return result
 
 
-def draw(visualizer, host, image, sample, out, score_thr):
+def draw(visualizer, host, image, sample, out, score_thr, names=True):
     """Draw a prediction on its picture and write it.
 
     Args:
@@ -48,14 +48,32 @@ def draw(visualizer, host, image, sample, out, score_thr):
         sample (BaseDataElement): The prediction.
         out (Path): File to write.
         score_thr (float): Boxes below are not drawn.
+        names (bool): Of segments: write the classes into them.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.ascontiguousarray(decode(read_bytes(str(image), fileio.get), image)[..., ::-1])  # BGR to RGB
+    pixels = read_rgb(image)
     if host == 'mmpretrain':
         visualizer.visualize_cls(pixels, sample, out_file=str(out))
         return
     options = dict(pred_score_thr=score_thr) if host == 'mmdet' else {}
+    if host == 'mmseg' and not names:
+        options = dict(with_labels=False)
     visualizer.add_datasample(image.name, pixels, sample, draw_gt=False, out_file=str(out), **options)
+
+
+def read_rgb(image):
+    """Read a picture.
+
+    Args:
+        image (Path): The file.
+
+    Returns:
+        numpy.ndarray: RGB, (H, W, 3), 8 bits.
+
+    Raises:
+        BadPicture: Where it cannot be read.
+    """
+    return np.ascontiguousarray(decode(read_bytes(str(image), fileio.get), image)[..., ::-1])  # BGR to RGB
 
 
 def _detections(instances, classes):

@@ -69,12 +69,18 @@ def test_curves_are_drawn_where_their_values_lie(work_dir, tmp_path):
         assert (0xff, 0x7f, 0x0e) not in {colour for _, colour in picture.convert('RGB').getcolors(1 << 20)}
 
 
+def test_a_dollar_in_a_name_is_no_mathematics(work_dir, tmp_path):
+    runs = {'a_$5_$6': read_scalars(work_dir), 'b': [train(10, 1.0)]}
+    drawn = plot_curves(runs, ['loss'], tmp_path / 'c.svg').read_text()
+    assert '<!-- a_$5_$6 -->' in drawn
+
+
 def test_bad_input_is_named(work_dir, tmp_path):
     with pytest.raises(UserError, match=r'no scalars.json at .*nowhere'):
         read_scalars(work_dir / 'nowhere')
     with pytest.raises(UserError, match="no run has 'mAP'; there are: lr, loss"):
         plot_curves({'a': read_scalars(work_dir)}, ['mAP'], tmp_path / 'c.png')
-    with pytest.raises(UserError, match='c.xyz'):
+    with pytest.raises(UserError, match=r'c.xyz: must end in one of .*\.png, .*\.svg'):
         plot_curves({'a': read_scalars(work_dir)}, ['loss'], tmp_path / 'c.xyz')
     write(tmp_path / 'bad', [], tail='{"loss": \n{"loss": 1, "step": 1}\n')
     with pytest.raises(UserError, match='line 1 is no JSON'):

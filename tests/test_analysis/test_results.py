@@ -51,6 +51,11 @@ def test_a_run_is_kept_without_a_trace_of_the_machine(work_dir, tmp_path):
         config='affnet-et', seed=7, epochs=2, parameters=1436264 - 990 * 577, minutes=7.5)
     assert curve(read_scalars(folder), 'accuracy/top1') == ([1, 2], [40., 50.], 'epoch')
     assert sorted(path.name for path in folder.iterdir()) == ['run.json', 'scalars.json']
+    keep(work_dir(8, [40., 50.]), tmp_path / 'kept', ['width=3'])
+    assert json.loads((tmp_path / 'kept' / 'affnet-et-seed8' / 'options.json').read_text()) == ['width=3']
+    assert [run.seed for run, _ in read_runs(tmp_path / 'kept')['affnet-et']] == [7, 8]   # which is no run
+    keep(tmp_path / 'affnet-et-8', tmp_path / 'kept')   # again, and whatever it was trained with
+    assert not (tmp_path / 'kept' / 'affnet-et-seed8' / 'options.json').exists()
 
 
 def test_minutes_of_several_starts_add_up(work_dir):
@@ -117,6 +122,8 @@ def test_page(kept, tmp_path, capsys):
     (tmp_path / 'empty.md').write_text('')
     with pytest.raises(UserError, match='no place for a table'):
         update_page(tmp_path / 'empty.md')
+    with pytest.raises(UserError, match='nowhere.md does not exist'):
+        update_page(tmp_path / 'nowhere.md')
 
 
 def test_curves_are_means_of_the_seeds(kept, tmp_path):

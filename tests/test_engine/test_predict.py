@@ -39,17 +39,40 @@ def test_no_two_pictures_are_written_to_one_file(tmp_path):
     assert output_names([Path('p/b.jpg')], ['p/b.jpg']) == ['b']
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
-    """An untrained detector."""
+def untrained(config, path):
+    """Write a checkpoint of fresh weights that names no classes."""
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import MODELS
-    cfg = load_config('ssdlite_affnet-et_8xb16-200e_coco')
+    cfg = load_config(config)
     import_host(cfg)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     model.init_weights()
-    torch.save(dict(state_dict=model.state_dict(), meta=dict()), tmp_path / 'untrained.pth')
-    return tmp_path / 'untrained.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta=dict()), path)
+    return path
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """An untrained detector."""
+    return untrained('ssdlite_affnet-et_8xb16-200e_coco', tmp_path / 'untrained.pth')
+
+
+def test_a_segmentor_without_classes_is_refused_before_anything_is_written(tmp_path, capsys):
+    pytest.importorskip('mmseg')
+    config = 'deeplabv3_affnet-et_1xb8-15e_camvid-180x240'
+    picture = tmp_path / 'street.png'
+    Image.fromarray(np.zeros((32, 48, 3), np.uint8)).save(picture)
+    args = [str(picture), '--config', config, '--checkpoint', str(untrained(config, tmp_path / 'untrained.pth')),
+            '--out', str(tmp_path / 'out'), '--device', 'cpu']
+    with pytest.raises(SystemExit) as stop:
+        predict_main(args)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert stop.value.code == 2 and error.startswith(f'error: checkpoint {tmp_path / "untrained.pth"} names no classes')
+    assert not (tmp_path / 'out').exists()
+    classes = [f'kind_{i}' for i in range(11)]   # what the sentence says to do
+    predict_main([*args, '--cfg-options', f'classes={classes}'])
+    found = json.loads((tmp_path / 'out' / 'preds' / 'street.json').read_text())
+    assert {segment['class'] for segment in found['segments']} <= set(classes)
 
 
 def write_odd_pictures(photo, folder):

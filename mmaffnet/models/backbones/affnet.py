@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmaffnet.registry import MODELS, TOKEN_MIXERS
 
-from ..layers import AFFStage, MBConv
+from ..layers import AFFBlock, AFFStage, MBConv
 
 # channels: conv_1, layer_1 … layer_5 | mbconvs: in layer_1, layer_2 | blocks: AFF blocks in layer_3 … layer_5 |
 # expand_ratio: of the MBConvs outside the blocks | mlp_ratio: of those inside | fusion: in layer_3 … layer_5 |
@@ -76,6 +76,9 @@ class AFFNet(BaseModule):
         img_size (int | tuple[int, int], optional): (H, W) of the input, needed only by token mixers that are bound to
             one size: they get ``map_size`` from it. Defaults to None.
         in_channels (int): Channels of the input. Defaults to 3.
+        order (str): Of the two branches of an AFF block: 'channel_first' (Eq. 8) or 'token_first' (Table 13). Defaults
+            to 'channel_first'.
+        channel_mixer (str): Of the AFF blocks: 'mbconv', or 'ffn', two linear layers (Table 14). Defaults to 'mbconv'.
         init_cfg (dict | list[dict], optional): Defaults to Kaiming normal (fan out) for convolutions, 1 and 0 for
             norms (Table 9).
 
@@ -101,6 +104,8 @@ class AFFNet(BaseModule):
                  with_cp: bool = False,
                  img_size: int | tuple[int, int] | None = None,
                  in_channels: int = 3,
+                 order: str = 'channel_first',
+                 channel_mixer: str = 'mbconv',
                  init_cfg: dict | list[dict] | None = None) -> None:
         if init_cfg is None:
             init_cfg = [
@@ -124,7 +129,8 @@ class AFFNet(BaseModule):
         if variant == 'release' and mixer.get('type') == 'AFF':
             mixer = {**RELEASE_MIXER, **mixer}
         self._block = dict(token_mixer=mixer, variant=variant, mlp_ratio=self.arch['mlp_ratio'], with_cp=with_cp,
-                           token_norm_cfg=token_norm_cfg or dict(type='GN', num_groups=1))
+                           token_norm_cfg=token_norm_cfg or dict(type='GN', num_groups=1), order=order,
+                           channel_mixer=channel_mixer)
         drop_paths = torch.linspace(0, drop_path_rate, sum(self.arch['blocks']), device='cpu').tolist()
 
         channels, mbconvs = self.arch['channels'], self.arch['mbconvs']
@@ -163,13 +169,21 @@ class AFFNet(BaseModule):
             AFFStage(out_channels, drop_paths, with_fusion=self.arch['fusion'][k], **self._conv, **block))
 
     def init_weights(self) -> None:
-        """Initialise as ``init_cfg`` says."""
+        """Initialise as ``init_cfg`` says, but token mixers with an ``init_cfg`` or ``init_weights`` as theirs does."""
         first = not self.is_init   # a second call does nothing, as everywhere in mmengine
         super().init_weights()
         cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg
         # mmcv's ConvModule draws its weights anew after its parents have: without this init_cfg would not reach them.
         if first and not any('Pretrained' in str(cfg['type']) for cfg in cfgs):
+            mixers = [m.token_mixer for m in self.modules() if isinstance(m, AFFBlock)]
+            own = [(m, {name: value.clone() for name, value in m.state_dict().items()}) for m in mixers
+                   if getattr(type(m), 'init_weights', None) not in (None, BaseModule.init_weights)]
             initialize(self, cfgs)
+            for mixer, drawn in own:
+                mixer.load_state_dict(drawn)
+            for mixer in mixers:
+                if getattr(mixer, 'init_cfg', None):
+                    initialize(mixer, mixer.init_cfg)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of an image.

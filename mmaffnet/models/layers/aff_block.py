@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmaffnet.registry import TOKEN_MIXERS
 
+from .ffn import FFN
 from .mbconv import MBConv
 from .recompute import recomputed
 
@@ -46,16 +47,29 @@ class AFFBlock(BaseModule):
     .. math::
         A = \mathrm{LN}(X), \qquad B = A + \mathrm{MBConv}(A), \qquad Y = X + \mathrm{AFF}(\mathrm{LN}(B))
 
+    ``order='token_first'`` exchanges the two branches of Eq. 8 (Table 13):
+
+    .. math::
+        \hat X = \mathrm{AFF}(\mathrm{LN}(X)) + X, \qquad
+        Y = \mathrm{MBConv}(\mathrm{LN}(\hat X)) + \hat X
+
+    In both orders ``norm1`` stands before the channel mixer ``mlp`` and ``norm2`` before ``token_mixer``.
+
     Args:
         embed_dims (int): Channels C.
         token_mixer (dict): Config in the registry ``TOKEN_MIXERS``, without ``embed_dims``.
         variant (str): 'paper' or 'release'.
-        mlp_ratio (float): Hidden width of the MBConv over C. Defaults to 2.
+        mlp_ratio (float): Hidden width of the channel mixer over C. Defaults to 2.
         drop_path (float): Probability of dropping a residual branch of a sample. Defaults to 0.
         token_norm_cfg (dict): The two norms. Defaults to ``dict(type='GN', num_groups=1)``.
-        conv_cfg, norm_cfg, act_cfg (dict, optional): Of the MBConv.
+        conv_cfg, norm_cfg, act_cfg (dict, optional): Of the channel mixer; an FFN has no norm.
         with_cp (bool): Recompute the block in the backward pass.
+        order (str): 'channel_first' or 'token_first'. Defaults to 'channel_first'.
+        channel_mixer (str): 'mbconv', or 'ffn' (Table 14): two linear layers. Defaults to 'mbconv'.
         init_cfg (dict, optional): mmengine initialisation.
+
+    Raises:
+        ValueError: An argument has a value that is not allowed.
     """
 
     def __init__(self,
@@ -69,25 +83,40 @@ class AFFBlock(BaseModule):
                  norm_cfg: dict | None = None,
                  act_cfg: dict | None = None,
                  with_cp: bool = False,
+                 order: str = 'channel_first',
+                 channel_mixer: str = 'mbconv',
                  init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
-        if variant not in ('paper', 'release'):
-            raise ValueError(f"variant must be 'paper' or 'release', got {variant!r}")
+        for name, value, allowed in (('variant', variant, ('paper', 'release')),
+                                     ('order', order, ('channel_first', 'token_first')),
+                                     ('channel_mixer', channel_mixer, ('mbconv', 'ffn'))):
+            if value not in allowed:
+                raise ValueError(f'{name} must be one of {allowed}, got {value!r}')
+        if variant == 'release' and order != 'channel_first':
+            raise ValueError(f"order={order!r} exchanges the branches of Eq. 8: it needs variant='paper', got "
+                             "variant='release', whose branches lie inside one another")
         self.variant = variant
+        self.order = order
         self.with_cp = with_cp
         token_norm_cfg = token_norm_cfg or dict(type='GN', num_groups=1)
         self.norm1 = build_norm(token_norm_cfg, embed_dims)
-        self.mlp = MBConv(embed_dims, embed_dims, mlp_ratio, with_skip=variant == 'release',
-                          conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg)
+        mlp = dict(expand_ratio=mlp_ratio, with_skip=variant == 'release', conv_cfg=conv_cfg, act_cfg=act_cfg)
+        if channel_mixer == 'ffn':
+            self.mlp = FFN(embed_dims, **mlp)
+        else:
+            self.mlp = MBConv(embed_dims, embed_dims, norm_cfg=norm_cfg, **mlp)
         self.norm2 = build_norm(token_norm_cfg, embed_dims)
         self.token_mixer = build_mixer(token_mixer, embed_dims)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
     def _forward(self, x: Tensor) -> Tensor:
-        if self.variant == 'paper':
-            x = x + self.drop_path(self.mlp(self.norm1(x)))
-            return x + self.drop_path(self.token_mixer(self.norm2(x)))
-        return x + self.drop_path(self.token_mixer(self.norm2(self.mlp(self.norm1(x)))))
+        if self.variant == 'release':
+            return x + self.drop_path(self.token_mixer(self.norm2(self.mlp(self.norm1(x)))))
+        if self.order == 'token_first':
+            x = x + self.drop_path(self.token_mixer(self.norm2(x)))
+            return x + self.drop_path(self.mlp(self.norm1(x)))
+        x = x + self.drop_path(self.mlp(self.norm1(x)))
+        return x + self.drop_path(self.token_mixer(self.norm2(x)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""

@@ -194,14 +194,14 @@ def _build_separable(h: int, w: int) -> tuple[np.ndarray, ...]:
 
 
 def _dense_matrices(h: int, w: int, like: Tensor) -> tuple[Tensor, ...]:
-    return _cached(_build_dense, h, w, like)
+    return cached_matrices(_build_dense, h, w, like)
 
 
 def _separable_matrices(h: int, w: int, like: Tensor) -> tuple[Tensor, ...]:
-    return _cached(_build_separable, h, w, like)
+    return cached_matrices(_build_separable, h, w, like)
 
 
-def _cached(build: Callable, h: int, w: int, like: Tensor) -> tuple[Tensor, ...]:
+def cached_matrices(build: Callable, h: int, w: int, like: Tensor) -> tuple[Tensor, ...]:
     """Matrices in the dtype and on the device of ``like``, from a cache that no module, state dict or copy holds."""
     # Fake tensors (torch.export, shape inference) must neither enter the cache nor meet its tensors.
     if type(like) not in (Tensor, nn.Parameter) or torch.compiler.is_compiling():

@@ -95,7 +95,8 @@ def test_output_stride():
     (dict(variant='authors'), 'release'), (dict(out_indices=6), '-6 to 5'), (dict(out_indices=()), '-6 to 5'),
     (dict(out_indices=(4, -2)), 'different'), (dict(output_stride=4), '16'), (dict(frozen_stages=7), '-1'),
     (dict(frozen_stages=True), 'frozen_stages'), (dict(drop_path_rate=1.), 'less than 1'), (dict(img_size=16), '32'),
-    (dict(arch='et', token_mixer=dict(type='AFF', groups=7)), 'groups')])
+    (dict(arch='et', token_mixer=dict(type='AFF', groups=7)), 'groups'), (dict(order='both'), 'token_first'),
+    (dict(channel_mixer='mlp'), 'ffn'), (dict(variant='release', order='token_first'), "variant='paper'")])
 def test_bad_arguments_say_what_is_allowed(cfg, word):
     with pytest.raises(ValueError, match=word):
         AFFNet(**cfg)
@@ -104,7 +105,8 @@ def test_bad_arguments_say_what_is_allowed(cfg, word):
 @pytest.mark.parametrize('cfg', [
     dict(variant='release'), dict(token_mixer=dict(type='AFF', softshrink=0.1)), dict(act_cfg=dict(type='ReLU')),
     dict(token_norm_cfg=dict(type='mmaffnet.ChannelNorm')), dict(token_norm_cfg=dict(type='GN', num_groups=4)),
-    dict(norm_cfg=dict(type='BN', eps=0.1)), dict(output_stride=8), dict(arch=dict(SMALL, fusion=(True, True, False)))])
+    dict(norm_cfg=dict(type='BN', eps=0.1)), dict(output_stride=8), dict(arch=dict(SMALL, fusion=(True, True, False))),
+    dict(order='token_first')])
 def test_arguments_change_the_output(cfg):
     net = randomise(AFFNet(SMALL)).eval()
     other = AFFNet(**{'arch': SMALL, **cfg}).eval()

@@ -289,7 +289,7 @@ def test_init_weights_draws_anew():
 
 @pytest.mark.parametrize('cfg, word', [
     (dict(embed_dims=20), 'groups'), (dict(embed_dims=16, groups=0), 'groups'),
-    (dict(embed_dims=16, transform='dct'), 'auto'), (dict(embed_dims=16, softshrink=-1), 'softshrink')])
+    (dict(embed_dims=16, transform='wavelet'), 'auto'), (dict(embed_dims=16, softshrink=-1), 'softshrink')])
 def test_bad_arguments(cfg, word):
     with pytest.raises(ValueError, match=word):
         AFF(**cfg)
