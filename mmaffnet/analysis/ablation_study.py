@@ -14,7 +14,7 @@ from .logs import available_keys, curve, read_scalars
 from .paired import student
 from .results import PLOT, measured, page_folders, update_page
 from .study_queue import Outcome, make_slots, train_all
-from .study_run import StudyRun, find_baseline, plan
+from .study_run import StudyRun, check_sets, find_baseline, plan
 from .study_table import study_plot, study_table
 from .table import render
 
@@ -126,11 +126,15 @@ def train(runs: Sequence[StudyRun], jobs: int | None, metric: str, command: Sequ
 
     Returns:
         Outcome: What became of the runs.
+
+    Raises:
+        UserError: Data of one is missing; nothing has been trained.
     """
     left = [run for run in runs if not run.is_kept]
     if not left:
         say(f'all {len(runs)} runs are kept: nothing is trained')
         return Outcome()
+    check_sets(left)
     slots = make_slots(jobs, len(left))
     say(f'{len(left)} of {len(runs)} runs are to be trained, {len(slots)} at a time, with '
         f'{slots[0]["OMP_NUM_THREADS"]} core(s) each' + (' and a GPU' if 'CUDA_VISIBLE_DEVICES' in slots[0] else ''))

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmaffnet.engine.atomic import write_atomically
+from mmaffnet.engine.check_data import check_data
 from mmaffnet.engine.config import add_option_argument, load_config
 from mmaffnet.engine.errors import UserError
+from mmaffnet.engine.own_data import apply_own_data
 from mmaffnet.engine.paths import config_root, find_config
+from mmaffnet.engine.train import used_parts
 
 from .results import OPTIONS, keep
 
@@ -184,6 +187,21 @@ def plan(configs: Sequence[str], seeds: Sequence[int], epochs: int | None, optio
     for run in runs:
         run.check()
     return runs
+
+
+def check_sets(runs: Sequence[StudyRun]) -> None:
+    """See that the data of runs is there, once for all of them; each of their trainings would find it missing.
+
+    Args:
+        runs (Sequence[StudyRun]): Those that are to be trained.
+
+    Raises:
+        UserError: See :func:`mmaffnet.engine.check_data.check_data`.
+    """
+    for path, options in dict.fromkeys((run.config, run.options) for run in runs):
+        cfg = load_config(path, _parsed(options))
+        apply_own_data(cfg)
+        check_data(cfg, used_parts(cfg))
 
 
 def find_configs(names: Sequence[str]) -> list[Path]:

@@ -70,7 +70,7 @@ def prepare(args):
         check_file(cfg.load_from, 'resume' if cfg.get('resume') else 'load_from')
     elif cfg.get('pretrained'):
         check_file(cfg.pretrained, 'pretrained')
-    parts = ('train',) if cfg.get('val_cfg') is None else ('train', 'val')
+    parts = used_parts(cfg)
     check_data(cfg, parts)
     import_host(cfg)
     check_classes(cfg, parts)
@@ -79,6 +79,18 @@ def prepare(args):
         say('pretrained = None: training starts from scratch. A backbone of your own goes in by '
             '--cfg-options pretrained=FILE, a whole checkpoint by load_from=FILE (tools/train.py writes both)')
     return cfg
+
+
+def used_parts(cfg):
+    """Parts of the data that a training uses.
+
+    Args:
+        cfg (Config): Of a training run.
+
+    Returns:
+        tuple[str, ...]: 'train', and 'val' where it is evaluated.
+    """
+    return ('train', ) if cfg.get('val_cfg') is None else ('train', 'val')
 
 
 def _apply_train_arguments(cfg, args):

@@ -281,6 +281,20 @@ def test_a_report_of_nothing_is_refused(hostless):
     assert not Path('w').exists()
 
 
+def test_missing_data_is_told_once_before_the_training(hostless, capsys):
+    sets = "data_root = '{}'\ntrain_dataloader = dict(dataset=dict(type='CustomDataset', data_root=data_root))\n"
+    for name, folder in (('aff', 'configs'), ('none', 'nowhere')):
+        with open(f'configs/{name}.py', 'a') as file:
+            file.write(sets.format(folder))
+    with pytest.raises(UserError, match='data root nowhere of the training data is missing'):
+        study('configs')
+    assert not Path('w').exists() and capsys.readouterr().out == ''
+    assert study('configs', '--seeds', 0, '--cfg-options', 'data_root=configs') == 0
+    Path('configs').rename('moved')   # what is kept needs no data
+    assert study('moved', '--seeds', 0, '--cfg-options', 'data_root=configs') == 0
+    assert 'all 3 runs are kept' in capsys.readouterr().out
+
+
 def test_a_missing_scipy_is_told_before_the_training(hostless, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'scipy.special', None)
     with pytest.raises(UserError, match='intervals of confidence need scipy'):
