@@ -6,7 +6,7 @@
 That is 13 rows with seeds 0, 1 and 2: 39 runs of 9 epochs, 351 epochs. With two runs on two otherwise idle cores an
 epoch of AFF takes about 39 s (measured), so that 351 like it take 1.9 hours, two at a time; larger operators,
 evaluations and starts make it more. With --epochs 18 it takes twice as long. All rows of a seed come before the next
-seed.
+seed. In a checkout, whose docs hold these runs, the command only remakes the table: without --out and --page it trains.
 
 Killed or stopped, the same command goes on: finished runs are not repeated, unfinished ones resume. On GPUs there is
 one run on each at a time, and the others queue. On Slurm, one task of an array is one run:
@@ -15,7 +15,8 @@ one run on each at a time, and the others queue. On Slurm, one task of an array 
     sbatch --array=0-$(($($study --array-size) - 1)) --gres=gpu:1 --signal=B:TERM@120 --wrap "exec $study"
     $study --baseline table4_affnet-et-aff --report-only
 
-The exit code is 1 where a run failed, which is named and its log's last line shown, 143 where the study was stopped.
+The exit code is 1 where a run failed, which is named and its log's last line shown, 143 where the study was stopped, 2
+where data of a run that is to be begun is missing, or something else that is found before anything is trained.
 """
 import argparse
 

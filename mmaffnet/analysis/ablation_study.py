@@ -128,13 +128,14 @@ def train(runs: Sequence[StudyRun], jobs: int | None, metric: str, command: Sequ
         Outcome: What became of the runs.
 
     Raises:
-        UserError: Data of one is missing; nothing has been trained.
+        UserError: Data of a run that is to be begun is missing; nothing has been trained.
     """
     left = [run for run in runs if not run.is_kept]
     if not left:
         say(f'all {len(runs)} runs are kept: nothing is trained')
         return Outcome()
-    check_sets(left)
+    with _quiet():
+        check_sets(left)
     slots = make_slots(jobs, len(left))
     say(f'{len(left)} of {len(runs)} runs are to be trained, {len(slots)} at a time, with '
         f'{slots[0]["OMP_NUM_THREADS"]} core(s) each' + (' and a GPU' if 'CUDA_VISIBLE_DEVICES' in slots[0] else ''))

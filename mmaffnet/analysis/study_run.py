@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmaffnet.engine.atomic import write_atomically
-from mmaffnet.engine.check_data import check_data
-from mmaffnet.engine.config import add_option_argument, load_config
+from mmaffnet.engine.check_data import check_classes, check_data
+from mmaffnet.engine.config import add_option_argument, import_host, load_config
 from mmaffnet.engine.errors import UserError
 from mmaffnet.engine.own_data import apply_own_data
 from mmaffnet.engine.paths import config_root, find_config
@@ -190,18 +190,23 @@ def plan(configs: Sequence[str], seeds: Sequence[int], epochs: int | None, optio
 
 
 def check_sets(runs: Sequence[StudyRun]) -> None:
-    """See that the data of runs is there, once for all of them; each of their trainings would find it missing.
+    """See that the data of runs is there and has their classes, once for all; each training would stop at it.
+
+    Runs that have been begun are not looked at: they may have come to their end, or another machine may train them.
 
     Args:
         runs (Sequence[StudyRun]): Those that are to be trained.
 
     Raises:
-        UserError: See :func:`mmaffnet.engine.check_data.check_data`.
+        UserError: See :func:`mmaffnet.engine.check_data.check_data` and ``check_classes`` there.
     """
-    for path, options in dict.fromkeys((run.config, run.options) for run in runs):
+    for path, options in dict.fromkeys((run.config, run.options) for run in runs if not run.output.is_file()):
         cfg = load_config(path, _parsed(options))
         apply_own_data(cfg)
         check_data(cfg, used_parts(cfg))
+        if cfg.get('default_scope'):   # of one that has none its training tells
+            import_host(cfg)
+            check_classes(cfg, used_parts(cfg))
 
 
 def find_configs(names: Sequence[str]) -> list[Path]:

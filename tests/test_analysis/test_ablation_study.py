@@ -12,7 +12,7 @@ import pytest
 from mmengine.config import Config
 from torch import nn
 
-from mmaffnet.analysis import ablation_study, results, study_queue
+from mmaffnet.analysis import ablation_study, results, study_queue, study_run
 from mmaffnet.analysis.study_queue import Outcome
 from mmaffnet.analysis.study_run import plan
 from mmaffnet.engine.errors import Terminated, UserError
@@ -290,9 +290,24 @@ def test_missing_data_is_told_once_before_the_training(hostless, capsys):
         study('configs')
     assert not Path('w').exists() and capsys.readouterr().out == ''
     assert study('configs', '--seeds', 0, '--cfg-options', 'data_root=configs') == 0
-    Path('configs').rename('moved')   # what is kept needs no data
-    assert study('moved', '--seeds', 0, '--cfg-options', 'data_root=configs') == 0
-    assert 'all 3 runs are kept' in capsys.readouterr().out
+    # what has been trained needs no data, kept or not
+    Path('configs').rename('moved')
+    for out in ([], ['--out', 'another']):
+        assert study('moved', '--seeds', 0, '--cfg-options', 'data_root=configs', *out) == 0
+        assert capsys.readouterr().out.endswith('3 of 3 runs are kept\n')
+    assert all(len(starts(f'{name}-seed0')) == 1 for name in WIDTHS)
+
+
+def test_other_classes_are_told_once_before_the_training(monkeypatch):
+    pytest.importorskip('mmpretrain')
+    monkeypatch.setattr(study_run, 'import_host', lambda cfg: None)
+    Path('pictures/cat').mkdir(parents=True)
+    with open('configs/aff.py', 'a') as file:
+        file.write("default_scope = 'mmpretrain'\nclasses = ('cat', 'dog')\ntrain_dataloader = dict("
+                   "dataset=dict(type='CustomDataset', data_root='pictures', metainfo=dict(classes=classes)))\n")
+    with pytest.raises(UserError, match=r"pictures/ has the 1 folders \('cat',\), but classes are the 2"):
+        study('configs')
+    assert not Path('w').exists()
 
 
 def test_a_missing_scipy_is_told_before_the_training(hostless, monkeypatch, capsys):
