@@ -128,7 +128,7 @@ def train(runs: Sequence[StudyRun], jobs: int | None, metric: str, command: Sequ
         Outcome: What became of the runs.
 
     Raises:
-        UserError: Data of a run that is to be begun is missing; nothing has been trained.
+        UserError: Data of a run that is to be begun is missing or has other classes; nothing has been trained.
     """
     left = [run for run in runs if not run.is_kept]
     if not left:
@@ -212,7 +212,7 @@ def _teller(number: int, metric: str) -> Callable[[StudyRun, Outcome], None]:
 
 @contextlib.contextmanager
 def _quiet():
-    """Hosts are imported to count parameters, and warn of torch's future, which is not about the study."""
+    """Hosts are imported, to check data and count parameters; they warn of torch's future, which is not the study's."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         yield

@@ -203,10 +203,11 @@ def check_sets(runs: Sequence[StudyRun]) -> None:
     for path, options in dict.fromkeys((run.config, run.options) for run in runs if not run.output.is_file()):
         cfg = load_config(path, _parsed(options))
         apply_own_data(cfg)
-        check_data(cfg, used_parts(cfg))
+        parts = used_parts(cfg)
+        check_data(cfg, parts)
         if cfg.get('default_scope'):   # of one that has none its training tells
             import_host(cfg)
-            check_classes(cfg, used_parts(cfg))
+            check_classes(cfg, parts)
 
 
 def find_configs(names: Sequence[str]) -> list[Path]:
